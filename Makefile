@@ -1,0 +1,45 @@
+# `make` alone prints this help.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+help: ## show what can be made
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+.venv/.installed: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+setup: .venv/.installed ## create .venv with the locked dependencies
+
+demo: setup ## load the demonstration campaign once and serve it on 127.0.0.1:8000 (PORT)
+	$(BIN)/huigong demo
+
+run: setup ## serve on DATABASE_URL, no demonstration data
+	$(BIN)/huigong serve
+
+check: setup ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+chromium: ## install Chromium for the browser journeys where it can be
+	@sh tests/install_chromium.sh
+
+test: setup check chromium ## everything: check, both engines, browser journeys
+	HUIGONG_REQUIRE_ALL=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+lock: setup ## write requirements.lock again from pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --extra dev --no-header pyproject.toml -o requirements.lock
+
+migration: setup ## write a migration: make migration m="what changes"
+	$(BIN)/flask --app wsgi db revision --autogenerate -m "$(m)"
+
+.PHONY: help setup demo run check fix chromium test lock migration

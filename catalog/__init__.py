@@ -1,0 +1,1 @@
+"""礼包: merchants' tiered gift packs, what is in them, and how many there are."""

@@ -1,0 +1,140 @@
+"""Doors to packs, merchants and stock."""
+
+from typing import Any
+
+from flask import Response, current_app, request
+from flask.views import MethodView
+
+from catalog import queries, schemas, services
+from finance.ledger import queries as ledger_queries
+from kernel import clock
+from kernel.doors import ApiBlueprint, json_answer, once, who
+from kernel.ids import as_id
+from kernel.paging import decode_cursor, page_of
+from kernel.schemas import PageArgs, page
+
+everyone = ApiBlueprint(
+    "api_packs", __name__, audience="everyone", url_prefix="/api/v1", description="Packs and merchants"
+)
+merchant = ApiBlueprint(
+    "api_merchant_packs", __name__, audience="merchant", url_prefix="/api/v1/merchant", description="Own packs"
+)
+operator = ApiBlueprint(
+    "api_operator_packs", __name__, audience="operator", url_prefix="/api/v1/admin", description="Approval of packs"
+)
+
+
+def tagged(content: Any) -> Response:
+    """Return catalog content with its ETag; 304 where the client has it already."""
+    response: Response = current_app.json.response(content)
+    response.add_etag()
+    response.headers["Cache-Control"] = "no-cache"
+    return response.make_conditional(request)  # type: ignore[return-value]
+
+
+@everyone.route("/packs")
+@everyone.arguments(schemas.PackArgs, location="query")
+@everyone.response(200, page(schemas.Pack))
+def packs(args: dict[str, Any]) -> Any:
+    """List packs on sale: by campaign, tier, merchant, region and words."""
+    found = queries.packs(
+        queries.Filter(
+            tiers_fen=current_app.config["TIERS_OF"](args["campaign"]),
+            tier_fen=args["tier_fen"],
+            merchant_id=None if args["merchant"] is None else as_id(args["merchant"]) or 0,
+            region=args["region"],
+            words=args["q"],
+            category=args["category"],
+        ),
+        limit=args["limit"],
+        after=decode_cursor(args["cursor"]),
+    )
+    return tagged(page(schemas.Pack)().dump(found))
+
+
+@everyone.route("/packs/<pack_id>")
+@everyone.response(200, schemas.Pack)
+def pack(pack_id: str) -> Any:
+    """Show a pack."""
+    return tagged(schemas.Pack().dump(queries.pack(as_id(pack_id))))
+
+
+@everyone.route("/merchants")
+@everyone.response(200)
+def merchants() -> Any:
+    """List the merchants."""
+    items = schemas.Merchant(many=True).dump(queries.merchants())
+    return tagged({"items": items, "next_cursor": None})
+
+
+@merchant.route("/packs")
+class Packs(MethodView):
+    """A merchant's packs."""
+
+    @merchant.arguments(PageArgs, location="query")
+    @merchant.response(200, page(schemas.MerchantPack))
+    def get(self, args: dict[str, Any]) -> Any:
+        """List own packs in any state, with their stock."""
+        return queries.packs_of(who().merchant_id, limit=args["limit"], after=decode_cursor(args["cursor"]))
+
+    @merchant.arguments(schemas.NewPack)
+    @merchant.response(201, schemas.MerchantPack)
+    def post(self, body: dict[str, Any]) -> Any:
+        """Offer a pack; it waits for an operator's approval."""
+        price_fen = body.pop("price_fen") or body["tier_fen"]
+        body.pop("tier_fen")
+        return services.offer_pack(
+            merchant_id=who().merchant_id, details={**body, "price_fen": price_fen}, now=clock.now()
+        )
+
+
+@merchant.route("/packs/<pack_id>")
+class OnePack(MethodView):
+    """One of a merchant's packs."""
+
+    @merchant.response(200, schemas.MerchantPack)
+    def get(self, pack_id: str) -> Any:
+        """Show an own pack with its stock."""
+        return queries.pack(as_id(pack_id), merchant_id=who().merchant_id)
+
+    @merchant.arguments(schemas.PackChange)
+    @merchant.response(200, schemas.MerchantPack)
+    def patch(self, body: dict[str, Any], pack_id: str) -> Any:
+        """Take an own pack off sale, or put it on again."""
+        return services.change_pack(pack_id=as_id(pack_id), merchant_id=who().merchant_id, changes=body)
+
+
+@merchant.route("/packs/<pack_id>/stock", methods=["POST"])
+@merchant.arguments(schemas.StockChange)
+@merchant.response(200, schemas.StockFigures)
+def adjust(body: dict[str, Any], pack_id: str) -> Any:
+    """Adjust or count what is on hand, with a reason. Send an Idempotency-Key: a repeated delta counts once."""
+    answer = services.adjust_stock(
+        pack_id=as_id(pack_id),
+        merchant_id=who().merchant_id,
+        delta=body.get("delta"),
+        count=body.get("count"),
+        reason=body["reason"],
+        actor_id=who().person_id,
+        once=once(body=request.get_json(), required=False),
+        now=clock.now(),
+    )
+    return current_app.response_class(*json_answer(answer, 200))
+
+
+@merchant.route("/packs/<pack_id>/movements")
+@merchant.arguments(PageArgs, location="query")
+@merchant.response(200, page(schemas.Movement))
+def movements(args: dict[str, Any], pack_id: str) -> Any:
+    """List every change of an own pack's stock, newest first."""
+    own = queries.pack(as_id(pack_id), merchant_id=who().merchant_id)
+    rows = ledger_queries.pack_history(own.id, limit=args["limit"] + 1, before=decode_cursor(args["cursor"]))
+    return page_of(rows, limit=args["limit"], key=lambda row: row.id)
+
+
+@operator.route("/packs/<pack_id>/approve", methods=["POST"])
+@operator.response(200, schemas.Pack)
+def approve(pack_id: str) -> Any:
+    """Put a pack that waits for approval on sale."""
+    services.approve_pack(pack_id=as_id(pack_id))
+    return queries.pack(as_id(pack_id))

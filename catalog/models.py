@@ -1,0 +1,79 @@
+"""Packs, their contents and their stock."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.orm import Mapped, mapped_column
+
+from kernel.db import Base, Id, UtcDateTime
+
+PACK_MOVES = {
+    "pending": {"on_sale", "rejected"},
+    "on_sale": {"off_sale"},
+    "off_sale": {"on_sale"},
+    "rejected": {"pending"},
+}
+
+
+class GiftPack(Base):
+    """礼包: products sold together at the price of its tier (fen). On sale in every campaign that has the tier."""
+
+    __tablename__ = "gift_packs"
+    __table_args__ = (
+        CheckConstraint("price_fen > 0", name="price"),
+        CheckConstraint("status IN ('pending', 'on_sale', 'off_sale', 'rejected')", name="status"),
+        Index("ix_gift_packs_listing", "status", "price_fen", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    code: Mapped[str] = mapped_column(String(40), unique=True)
+    merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"), index=True)
+    name: Mapped[str] = mapped_column(String(80))
+    name_en: Mapped[str] = mapped_column(String(160), default="")
+    price_fen: Mapped[int] = mapped_column(Id)
+    category: Mapped[str] = mapped_column(String(20), default="food")
+    description: Mapped[str] = mapped_column(String(200), default="")
+    description_en: Mapped[str] = mapped_column(String(400), default="")
+    picture: Mapped[str] = mapped_column(String(200), default="")
+    search: Mapped[str] = mapped_column(String(2000), default="")
+    status: Mapped[str] = mapped_column(String(12))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PackContent(Base):
+    """One product in a pack, with its quantity and unit."""
+
+    __tablename__ = "pack_contents"
+
+    pack_id: Mapped[int] = mapped_column(ForeignKey("gift_packs.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(80))
+    name_en: Mapped[str] = mapped_column(String(160), default="")
+    quantity: Mapped[int]
+    unit: Mapped[str] = mapped_column(String(12))
+
+
+class Stock(Base):
+    """库存, in packs: taken in = available + held + sold, and available is never below 0.
+
+    `sold` counts every pack sold, `shipped` those of them that have left; what is in the merchant's hands (on hand)
+    is taken in − shipped.
+    """
+
+    __tablename__ = "stocks"
+    __table_args__ = (
+        CheckConstraint("held >= 0 AND sold >= 0 AND shipped >= 0 AND shipped <= sold", name="not_negative"),
+        CheckConstraint("taken_in >= held + sold", name="not_oversold"),
+    )
+
+    pack_id: Mapped[int] = mapped_column(ForeignKey("gift_packs.id"), primary_key=True, autoincrement=False)
+    taken_in: Mapped[int] = mapped_column(Id, default=0)
+    held: Mapped[int] = mapped_column(Id, default=0)
+    sold: Mapped[int] = mapped_column(Id, default=0)
+    shipped: Mapped[int] = mapped_column(Id, default=0)
+
+    @hybrid_property
+    def available(self) -> int:
+        """可售."""
+        return self.taken_in - self.held - self.sold

@@ -1,0 +1,273 @@
+"""Reads of packs and stock."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Select, Subquery, func, select
+
+from catalog.models import GiftPack, PackContent, Stock
+from finance.ledger import queries as ledger_queries
+from finance.ledger import rules as ledger
+from kernel.db import db
+from kernel.errors import NotFound
+from kernel.paging import Page, page_of
+from people import queries as people_queries
+
+
+@dataclass(frozen=True)
+class Content:
+    """One product in a pack."""
+
+    name: str
+    name_en: str
+    quantity: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class MerchantOf:
+    """Who supplies a pack."""
+
+    id: int
+    code: str
+    name: str
+    short_name: str
+    name_en: str
+    region: str
+    assisted_region: bool
+
+
+@dataclass(frozen=True)
+class PackView:
+    """A pack as shops and merchants see it; `available`, `held`, `sold`, `to_ship` and `on_hand` count packs."""
+
+    id: int
+    code: str
+    name: str
+    name_en: str
+    price_fen: int
+    category: str
+    description: str
+    description_en: str
+    picture: str
+    status: str
+    merchant: MerchantOf
+    contents: tuple[Content, ...]
+    available: int
+    held: int
+    sold: int
+    to_ship: int
+    on_hand: int
+
+    @property
+    def tier_fen(self) -> int:
+        """档位: a pack costs what its tier says."""
+        return self.price_fen
+
+
+@dataclass(frozen=True)
+class MerchantRow:
+    """A merchant and how many packs it has on sale."""
+
+    id: int
+    code: str
+    name: str
+    short_name: str
+    name_en: str
+    region: str
+    assisted_region: bool
+    intro: str
+    intro_en: str
+    pack_count: int
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What packs to list: any of these, all together. `tiers_fen` is the campaign's, None for all."""
+
+    tiers_fen: tuple[int, ...] | None = None
+    tier_fen: int | None = None
+    merchant_id: int | None = None
+    region: str | None = None
+    words: str = ""
+    category: str | None = None
+
+
+def pack_table(pack_ids: Sequence[int]) -> Subquery:
+    """Return the packs of an order as something `orders` can join: price, names, merchant, whether on sale."""
+    merchant = people_queries.merchant_table()
+    return (
+        select(
+            GiftPack.id.label("pack_id"),
+            GiftPack.name.label("pack_name"),
+            GiftPack.price_fen,
+            GiftPack.status.label("pack_status"),
+            GiftPack.picture,
+            merchant.c.id.label("merchant_id"),
+            merchant.c.short_name.label("merchant_name"),
+        )
+        .join(merchant, merchant.c.id == GiftPack.merchant_id)
+        .where(GiftPack.id.in_(pack_ids))
+        .subquery("pack_of")
+    )
+
+
+def _packs() -> tuple[Select[tuple[GiftPack, Stock]], Subquery]:
+    merchant = people_queries.merchant_table()
+    query = (
+        select(GiftPack, Stock, *[column.label(f"merchant_{column.name}") for column in merchant.c])
+        .join(Stock, Stock.pack_id == GiftPack.id)
+        .join(merchant, merchant.c.id == GiftPack.merchant_id)
+        .execution_options(populate_existing=True)
+    )
+    return query, merchant
+
+
+def _views(query: Select[tuple[GiftPack, Stock]]) -> list[PackView]:
+    rows = db.session.execute(query).all()
+    contents: dict[int, list[Content]] = {}
+    ids = [row.GiftPack.id for row in rows]
+    for content in db.session.scalars(
+        select(PackContent).where(PackContent.pack_id.in_(ids)).order_by(PackContent.pack_id, PackContent.position)
+    ):
+        contents.setdefault(content.pack_id, []).append(
+            Content(content.name, content.name_en or content.name, content.quantity, content.unit)
+        )
+    return [
+        PackView(
+            id=row.GiftPack.id,
+            code=row.GiftPack.code,
+            name=row.GiftPack.name,
+            name_en=row.GiftPack.name_en or row.GiftPack.name,
+            price_fen=row.GiftPack.price_fen,
+            category=row.GiftPack.category,
+            description=row.GiftPack.description,
+            description_en=row.GiftPack.description_en or row.GiftPack.description,
+            picture=row.GiftPack.picture,
+            status=row.GiftPack.status,
+            merchant=MerchantOf(
+                row.merchant_id,
+                row.merchant_code,
+                row.merchant_name,
+                row.merchant_short_name,
+                row.merchant_name_en or row.merchant_name,
+                row.merchant_region,
+                row.merchant_assisted_region,
+            ),
+            contents=tuple(contents.get(row.GiftPack.id, ())),
+            available=row.Stock.available,
+            held=row.Stock.held,
+            sold=row.Stock.sold,
+            to_ship=row.Stock.sold - row.Stock.shipped,
+            on_hand=row.Stock.taken_in - row.Stock.shipped,
+        )
+        for row in rows
+    ]
+
+
+def packs(wanted: Filter, *, limit: int, after: int | None = None) -> Page[PackView]:
+    """Return packs on sale, by id."""
+    query, merchant = _packs()
+    query = query.where(GiftPack.status == "on_sale").order_by(GiftPack.id).limit(limit + 1)
+    if wanted.tiers_fen is not None:
+        query = query.where(GiftPack.price_fen.in_(wanted.tiers_fen))
+    if wanted.tier_fen is not None:
+        query = query.where(GiftPack.price_fen == wanted.tier_fen)
+    if wanted.merchant_id is not None:
+        query = query.where(GiftPack.merchant_id == wanted.merchant_id)
+    if wanted.region:
+        query = query.where(merchant.c.region == wanted.region)
+    if wanted.category:
+        query = query.where(GiftPack.category == wanted.category)
+    for word in wanted.words.split()[:5]:
+        query = query.where(GiftPack.search.contains(word.lower(), autoescape=True))
+    if after is not None:
+        query = query.where(GiftPack.id > after)
+    return page_of(_views(query), limit=limit, key=lambda pack: pack.id)
+
+
+def pack(pack_id: int | None, *, merchant_id: int | None = None) -> PackView:
+    """Return one pack that is on sale (or, for its merchant, in any state); raise NotFound."""
+    query, _ = _packs()
+    query = query.where(GiftPack.id == pack_id)
+    query = query.where(GiftPack.status == "on_sale" if merchant_id is None else GiftPack.merchant_id == merchant_id)
+    views = _views(query) if pack_id is not None else []
+    if not views:
+        raise NotFound("没有这个礼包。")
+    return views[0]
+
+
+def packs_by_id(pack_ids: Iterable[int]) -> dict[int, PackView]:
+    """Return packs by id, whatever their state: what a cart or a bulk order shows."""
+    query, _ = _packs()
+    return {view.id: view for view in _views(query.where(GiftPack.id.in_(set(pack_ids))))}
+
+
+def packs_of(merchant_id: int | None, *, limit: int, after: int | None = None) -> Page[PackView]:
+    """Return a merchant's own packs in any state."""
+    query, _ = _packs()
+    query = query.where(GiftPack.merchant_id == merchant_id).order_by(GiftPack.id).limit(limit + 1)
+    if after is not None:
+        query = query.where(GiftPack.id > after)
+    return page_of(_views(query), limit=limit, key=lambda pack: pack.id)
+
+
+def merchants() -> list[MerchantRow]:
+    """Return all merchants with the number of packs each has on sale."""
+    counts = {
+        merchant_id: count
+        for merchant_id, count in db.session.execute(
+            select(GiftPack.merchant_id, func.count())
+            .where(GiftPack.status == "on_sale")
+            .group_by(GiftPack.merchant_id)
+        )
+    }
+    return [
+        MerchantRow(
+            row.id,
+            row.code,
+            row.name,
+            row.short_name,
+            row.name_en or row.name,
+            row.region,
+            row.assisted_region,
+            row.intro,
+            row.intro_en or row.intro,
+            counts.get(row.id, 0),
+        )
+        for row in people_queries.merchants()
+    ]
+
+
+def breaches() -> list[str]:
+    """Return each breach of conservation rule 3 (rules.md), with its ids."""
+    posted = ledger_queries.balances("pack_id")
+    said = {
+        name: select(posted.c.pack_id, posted.c.balance).where(posted.c.account == account).subquery(name)
+        for name, account in (
+            ("a", ledger.STOCK_AVAILABLE),
+            ("h", ledger.STOCK_HELD),
+            ("s", ledger.STOCK_SOLD),
+        )
+    }
+    query = select(
+        Stock.pack_id,
+        Stock.available.label("available"),
+        Stock.held,
+        Stock.sold,
+        *[func.coalesce(table.c.balance, 0).label(f"posted_{table.name}") for table in said.values()],
+    ).select_from(Stock)
+    for table in said.values():
+        query = query.outerjoin(table, table.c.pack_id == Stock.pack_id)
+    rows = query.subquery()
+    wrong = select(rows).where(
+        (rows.c.available < 0)
+        | (rows.c.available != rows.c.posted_a)
+        | (rows.c.held != rows.c.posted_h)
+        | (rows.c.sold != rows.c.posted_s)
+    )
+    return [
+        f"rule 3: pack {row.pack_id}: available {row.available}, held {row.held}, sold {row.sold};"
+        f" the ledger says {row.posted_a}, {row.posted_h}, {row.posted_s}"
+        for row in db.session.execute(wrong)
+    ]

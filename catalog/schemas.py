@@ -1,0 +1,136 @@
+"""Packs, merchants and stock in and out."""
+
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate, validates_schema
+
+from kernel.schemas import Base, IdField, Moment, PageArgs, Text, fen, text
+
+
+class PackArgs(PageArgs):
+    """Which packs to list."""
+
+    campaign = fields.String(load_default=None, validate=validate.Length(max=40))
+    tier_fen = fields.Integer(load_default=None, validate=validate.Range(min=0, max=10**13))
+    merchant = fields.String(load_default=None, validate=validate.Length(max=40))
+    region = Text(load_default=None, validate=validate.Length(max=40))
+    q = Text(load_default="", validate=validate.Length(max=100))
+    category = fields.String(load_default=None, validate=validate.Length(max=20))
+    channel = fields.String(load_default="member", validate=validate.OneOf(("member", "bulk")))
+
+
+class Content(Base):
+    """One product in a pack."""
+
+    name = text(80)
+    quantity = fields.Integer(required=True, strict=True, validate=validate.Range(min=1, max=10**6))
+    unit = text(12)
+
+
+class MerchantRef(Base):
+    """Who supplies a pack."""
+
+    id = IdField()
+    name = fields.String()
+    region = fields.String()
+    assisted_region = fields.Boolean()
+
+
+class Pack(Base):
+    """礼包."""
+
+    id = IdField()
+    name = fields.String()
+    name_en = fields.String()
+    price_fen = fields.Integer()
+    tier_fen = fields.Integer()
+    category = fields.String()
+    description = fields.String()
+    picture = fields.String()
+    merchant = fields.Nested(MerchantRef)
+    contents = fields.List(fields.Nested(Content))
+    available = fields.Integer()
+
+
+class MerchantPack(Pack):
+    """礼包 as its merchant sees it, with stock in packs."""
+
+    status = fields.String()
+    held = fields.Integer()
+    sold = fields.Integer()
+    to_ship = fields.Integer()
+    on_hand = fields.Integer()
+
+
+class Merchant(Base):
+    """商户."""
+
+    id = IdField()
+    name = fields.String()
+    region = fields.String()
+    assisted_region = fields.Boolean()
+    pack_count = fields.Integer()
+
+
+class NewPack(Base):
+    """What a merchant offers."""
+
+    name = text(80)
+    name_en = Text(load_default="", validate=validate.Length(max=160))
+    price_fen = fen(minimum=1, required=False, load_default=None, allow_none=True)
+    tier_fen = fen(minimum=1, required=False, load_default=None, allow_none=True)
+    category = fields.String(load_default="food", validate=validate.OneOf(("food", "household")))
+    description = Text(load_default="", validate=validate.Length(max=200))
+    contents = fields.List(fields.Nested(Content), required=True, validate=validate.Length(min=1, max=30))
+
+    @validates_schema(skip_on_field_errors=True)
+    def _priced(self, data: dict[str, Any], **_: Any) -> None:
+        price_fen, tier_fen = data.get("price_fen"), data.get("tier_fen")
+        if price_fen is None and tier_fen is None:
+            raise ValidationError({"tier_fen": ["请填写档位。"]})
+        if None not in (price_fen, tier_fen) and price_fen != tier_fen:
+            raise ValidationError({"price_fen": ["价格必须等于档位。"]})
+
+
+class PackChange(Base):
+    """What a merchant changes of a pack."""
+
+    status = fields.String(validate=validate.OneOf(("on_sale", "off_sale")))
+
+
+class StockChange(Base):
+    """库存调整: a signed change, or a count of what is on hand; with a reason."""
+
+    delta = fields.Integer(strict=True, validate=validate.Range(min=-(10**9), max=10**9))
+    count = fields.Integer(strict=True, validate=validate.Range(min=0, max=10**9))
+    reason = text(200)
+
+    @validates_schema(skip_on_field_errors=True)
+    def _one(self, data: dict[str, Any], **_: Any) -> None:
+        if ("delta" in data) == ("count" in data):
+            raise ValidationError({"delta": ["请填写 delta 或 count 其中一个。"]})
+
+
+class StockFigures(Base):
+    """库存, in packs."""
+
+    available = fields.Integer()
+    held = fields.Integer()
+    sold = fields.Integer()
+    to_ship = fields.Integer()
+    on_hand = fields.Integer()
+
+
+class Movement(Base):
+    """One change of stock."""
+
+    id = IdField()
+    kind = fields.String()
+    quantity = fields.Integer(attribute="amount")
+    source = fields.String(attribute="debit")
+    destination = fields.String(attribute="credit")
+    available_change = fields.Integer()
+    order_number = IdField(attribute="order_id", allow_none=True)
+    actor_id = IdField(allow_none=True)
+    reason = fields.String(allow_none=True)
+    at = Moment()

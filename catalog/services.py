@@ -1,0 +1,150 @@
+"""Use-cases of merchants: offer a pack, adjust and count stock."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from catalog import queries
+from catalog.models import PACK_MOVES, GiftPack, PackContent, Stock
+from catalog.queries import PackView
+from catalog.steps import OutOfStock
+from finance.ledger import rules as ledger
+from finance.ledger import steps as ledger_steps
+from finance.ledger.rules import Cause, Posting
+from kernel import idempotency
+from kernel.db import db, rows_changed, transaction
+from kernel.errors import NotFound, StateConflict
+from kernel.idempotency import Answer, Once
+from kernel.ids import new_id
+from people import queries as people_queries
+
+
+def offer_pack(*, merchant_id: int, details: dict[str, Any], now: datetime) -> PackView:
+    """Add a merchant's pack, which waits for an operator's approval."""
+    with transaction():
+        pack_id = _add_pack(
+            merchant_id=merchant_id, details={"code": f"N{new_id()}", **details}, status="pending", now=now
+        )
+    return queries.pack(pack_id, merchant_id=merchant_id)
+
+
+def change_pack(*, pack_id: int | None, merchant_id: int, changes: dict[str, Any]) -> PackView:
+    """Take a merchant's pack off sale or put it on again. Raises NotFound, StateConflict."""
+    with transaction():
+        pack = db.session.scalar(select(GiftPack).filter_by(id=pack_id, merchant_id=merchant_id).with_for_update())
+        if pack is None:
+            raise NotFound("没有这个礼包。")
+        status = changes.get("status", pack.status)
+        if status != pack.status and (pack.status == "pending" or status not in PACK_MOVES[pack.status]):
+            raise StateConflict("礼包当前状态不能这样修改。")
+        for name, value in changes.items():
+            setattr(pack, name, value)
+    return queries.pack(pack_id, merchant_id=merchant_id)
+
+
+def approve_pack(*, pack_id: int | None) -> None:
+    """Put a pack that waits for approval on sale. Raises StateConflict."""
+    with transaction():
+        moved = rows_changed(
+            update(GiftPack).where(GiftPack.id == pack_id, GiftPack.status == "pending").values(status="on_sale")
+        )
+        if moved == 0:
+            raise StateConflict("这个礼包不在待审核状态。")
+
+
+def adjust_stock(
+    *,
+    pack_id: int | None,
+    merchant_id: int,
+    delta: int | None,
+    count: int | None,
+    reason: str,
+    actor_id: int,
+    once: Once | None,
+    now: datetime,
+) -> Answer:
+    """库存调整: change what is in the merchant's hands by `delta`, or to a `count` of it, with a reason.
+
+    A count is of packs on hand, those sold and not yet shipped included; a sale made meanwhile is not lost, because
+    the difference is worked out by the UPDATE itself. Raises NotFound for another's pack and OutOfStock where fewer
+    would be left than are held and sold.
+    """
+    assert (delta is None) != (count is None)
+    with transaction():
+        if once is not None and (first := idempotency.begin(once)) is not None:
+            return first
+        before = db.session.execute(
+            select(Stock)
+            .join(GiftPack, GiftPack.id == Stock.pack_id)
+            .where(Stock.pack_id == pack_id, GiftPack.merchant_id == merchant_id)
+            .with_for_update(of=Stock)
+            .execution_options(populate_existing=True)
+        ).scalar_one_or_none()
+        if before is None:
+            raise NotFound("没有这个礼包。")
+        change = delta if count is None else count - (before.taken_in - before.shipped)
+        assert change is not None
+        if before.taken_in + change < before.held + before.sold:
+            raise OutOfStock(
+                "可售只有 %(available)s 份，不能再减少这么多。",
+                extra={"available": before.available},
+                available=before.available,
+            )
+        adjusted = rows_changed(
+            update(Stock)
+            .where(Stock.pack_id == pack_id, Stock.taken_in + change >= Stock.held + Stock.sold)
+            .values(taken_in=Stock.taken_in + change)
+        )
+        assert adjusted == 1, "the row is locked and was just read"
+        _post_stock(before.pack_id, change, actor_id=actor_id, reason=reason, now=now)
+        db.session.refresh(before)
+        figures = {"available": before.available, "held": before.held, "sold": before.sold}
+        content = {**figures, "on_hand": before.taken_in - before.shipped, "to_ship": before.sold - before.shipped}
+        return idempotency.finish(once, content) if once is not None else idempotency.answer_of(content)
+
+
+def _post_stock(pack_id: int, change: int, *, actor_id: int | None, reason: str, now: datetime) -> None:
+    if change == 0:
+        return
+    sides = (ledger.STOCK_SOURCE, ledger.STOCK_AVAILABLE)
+    debit, credit = sides if change > 0 else sides[::-1]
+    ledger_steps.post(
+        Cause("adjust", f"{pack_id}:{new_id()}", actor_id=actor_id, reason=reason),
+        [Posting(debit, credit, abs(change), pack_id=pack_id)],
+        now=now,
+    )
+
+
+def _add_pack(*, merchant_id: int, details: dict[str, Any], status: str, now: datetime) -> int:
+    contents = details.pop("contents")
+    words = [details["name"], details.get("name_en", ""), details.get("description", "")]
+    words += [word for content in contents for word in (content["name"], content.get("name_en", ""))]
+    merchant = people_queries.merchant(merchant_id)
+    words += [merchant.name, merchant.region] if merchant else []
+    pack = GiftPack(
+        **details, merchant_id=merchant_id, status=status, search=" ".join(words).lower()[:2000], created_at=now
+    )
+    db.session.add(pack)
+    db.session.flush()
+    db.session.execute(
+        insert(PackContent),
+        [{"pack_id": pack.id, "position": position, **content} for position, content in enumerate(contents)],
+    )
+    db.session.execute(insert(Stock).values(pack_id=pack.id, taken_in=0, held=0, sold=0, shipped=0))
+    return pack.id
+
+
+def bring_in_packs(packs: Sequence[dict[str, Any]], *, now: datetime) -> int:
+    """Bring a catalogue file's packs in, on sale and stocked; those there already (by code) stay as they are."""
+    with transaction():
+        known = set(db.session.scalars(select(GiftPack.code)))
+        merchant_of = {merchant.code: merchant.id for merchant in people_queries.merchants()}
+        fresh = [pack for pack in packs if pack["code"] not in known]
+        for pack in fresh:
+            details = {name: value for name, value in pack.items() if name not in ("merchant", "stock")}
+            pack_id = _add_pack(merchant_id=merchant_of[pack["merchant"]], details=details, status="on_sale", now=now)
+            db.session.execute(update(Stock).where(Stock.pack_id == pack_id).values(taken_in=pack["stock"]))
+            _post_stock(pack_id, pack["stock"], actor_id=None, reason="期初入库", now=now)
+    return len(fresh)

@@ -1,0 +1,1 @@
+"""The demonstration campaign's files, and the script that builds them."""

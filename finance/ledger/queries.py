@@ -1,0 +1,91 @@
+"""Reads of the ledger: histories, balances, and the proof that balances are the sums of their postings."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Subquery, case, func, or_, select, union_all
+
+from finance.ledger.models import PostingRow
+from finance.ledger.rules import STOCK_AVAILABLE, VOUCHER_BALANCE
+from kernel.db import db
+
+
+def voucher_history(voucher_id: int) -> Sequence[Row[Any]]:
+    """Return a voucher's postings, oldest first: kind, amount (signed, to its balance), order_id, at."""
+    signed = case(
+        (PostingRow.credit == VOUCHER_BALANCE, PostingRow.amount),
+        (PostingRow.debit == VOUCHER_BALANCE, -PostingRow.amount),
+        else_=0,
+    )
+    return db.session.execute(
+        select(
+            PostingRow.kind,
+            signed.label("change_fen"),
+            PostingRow.amount,
+            func.sum(signed).over(order_by=PostingRow.id).label("balance_fen"),
+            PostingRow.order_id,
+            PostingRow.at,
+        )
+        .where(PostingRow.voucher_id == voucher_id)
+        .order_by(PostingRow.id)
+    ).all()
+
+
+def pack_history(pack_id: int, *, limit: int, before: int | None = None) -> Sequence[Row[Any]]:
+    """Return a pack's stock movements, newest first."""
+    query = (
+        select(
+            PostingRow.id,
+            PostingRow.kind,
+            PostingRow.amount,
+            PostingRow.debit,
+            PostingRow.credit,
+            case(
+                (PostingRow.credit == STOCK_AVAILABLE, PostingRow.amount),
+                (PostingRow.debit == STOCK_AVAILABLE, -PostingRow.amount),
+                else_=0,
+            ).label("available_change"),
+            PostingRow.order_id,
+            PostingRow.actor_id,
+            PostingRow.reason,
+            PostingRow.at,
+        )
+        .where(PostingRow.pack_id == pack_id)
+        .order_by(PostingRow.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(PostingRow.id < before)
+    return db.session.execute(query).all()
+
+
+def balances(*owners: str, where: ColumnElement[bool] | None = None) -> Subquery:
+    """Return every account's balance as something a proof can join: the named owner columns, account, balance."""
+    columns = [getattr(PostingRow, owner) for owner in owners]
+    conditions = [column.is_not(None) for column in columns]
+    if where is not None:
+        conditions.append(where)
+    sides = union_all(
+        select(*columns, PostingRow.credit.label("account"), PostingRow.amount.label("amount")).where(*conditions),
+        select(*columns, PostingRow.debit.label("account"), (-PostingRow.amount).label("amount")).where(*conditions),
+    ).subquery()
+    grouped = [sides.c[owner] for owner in owners]
+    return (
+        select(*grouped, sides.c.account, func.sum(sides.c.amount).label("balance"))
+        .group_by(*grouped, sides.c.account)
+        .subquery()
+    )
+
+
+def campaign_balances(campaign_id: int) -> dict[str, int]:
+    """Return the balance of each of a campaign's accounts, by account kind."""
+    totals = balances("campaign_id", where=PostingRow.campaign_id == campaign_id)
+    rows = db.session.execute(select(totals.c.account, totals.c.balance))
+    return {account: int(balance) for account, balance in rows}
+
+
+def malformed() -> Sequence[Any]:
+    """Return postings that are no transfer between two accounts: debits would not equal credits."""
+    crossed = PostingRow.debit.startswith("stock.") != PostingRow.credit.startswith("stock.")
+    wrong = or_(PostingRow.amount <= 0, PostingRow.debit == PostingRow.credit, crossed)
+    return db.session.execute(select(PostingRow.id, PostingRow.entry).where(wrong)).all()

@@ -1,0 +1,11 @@
+"""How gunicorn serves: sync workers from cores, bounded lives, graceful ends."""
+
+import multiprocessing
+import os
+
+workers = int(os.environ.get("WEB_CONCURRENCY", min(2 * multiprocessing.cpu_count() + 1, 9)))
+timeout = 60
+graceful_timeout = 30
+max_requests = 20_000
+max_requests_jitter = 2_000
+accesslog = None

@@ -1,0 +1,36 @@
+"""The clock is read at a door and passed in. Times are aware UTC; a campaign's days are Asia/Shanghai's."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+
+
+def now() -> datetime:
+    """Return the present moment, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def local(moment: datetime) -> datetime:
+    """Return a moment as the campaign's zone reads it."""
+    return moment.astimezone(SHANGHAI)
+
+
+def start_of_day(day: date) -> datetime:
+    """Return the UTC moment a day begins in Asia/Shanghai.
+
+    'To 27 January' is `start_of_day(date(2027, 1, 28))`, exclusive (rules.md, 'Time').
+
+    >>> start_of_day(date(2027, 1, 28)).isoformat()
+    '2027-01-27T16:00:00+00:00'
+    """
+    return datetime.combine(day, time(), tzinfo=SHANGHAI).astimezone(UTC)
+
+
+def days_from(moment: datetime, days: int) -> datetime:
+    """Return the start of the local day `days` days after the day of `moment`.
+
+    >>> days_from(datetime(2027, 1, 6, 3, tzinfo=UTC), 21).isoformat()
+    '2027-01-26T16:00:00+00:00'
+    """
+    return start_of_day(local(moment).date() + timedelta(days=days))

@@ -1,0 +1,129 @@
+"""The database: one metadata, one transaction helper, the column types both engines agree on."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CursorResult,
+    DateTime,
+    Dialect,
+    Engine,
+    Executable,
+    Integer,
+    MetaData,
+    event,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import TypeDecorator
+
+
+class Base(DeclarativeBase):
+    """What every table inherits: constraint names that migrations (and SQLite's batch mode) can find again."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+db = SQLAlchemy(model_class=Base, session_options={"autoflush": True, "expire_on_commit": False})
+
+# SQLite numbers rows by itself only for a column of type INTEGER.
+Id = BigInteger().with_variant(Integer(), "sqlite")
+Json = JSON().with_variant(JSONB(), "postgresql")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC moment; SQLite, which has no zones, stores the UTC wall clock."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "a naive datetime reached the database"
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+_AFTER_COMMIT = "huigong_after_commit"
+
+
+@contextmanager
+def transaction() -> Iterator[None]:
+    """Run a use-case: commit at its end, roll back on any error, then do what was left for after the commit."""
+    session = db.session()
+    assert not session.info.get("in_use_case"), "a use-case was called inside another"
+    # A read made before (who is signed in) must not fix this transaction's view of the world.
+    session.rollback()
+    session.info["in_use_case"] = True
+    session.info[_AFTER_COMMIT] = []
+    # A transaction that reads first and writes later is refused at once by SQLite if somebody else wrote in
+    # between. Taking the write lock first makes it wait its turn instead.
+    session.info["begin"] = "BEGIN IMMEDIATE"
+    try:
+        yield
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        session.info["in_use_case"] = False
+        session.info["begin"] = None
+        todo = session.info.pop(_AFTER_COMMIT)
+    for call in todo:
+        call()
+
+
+def after_commit(function: Callable[..., Any], **ids: Any) -> None:
+    """Call `function` once the running use-case has committed, never while its rows are locked."""
+    db.session().info[_AFTER_COMMIT].append(lambda: function(**ids))
+
+
+def rows_changed(statement: Executable) -> int:
+    """Execute an INSERT, UPDATE or DELETE and return how many rows it changed: 0 says its condition did not hold."""
+    result = db.session.execute(statement, execution_options={"synchronize_session": False})
+    return int(cast("CursorResult[Any]", result).rowcount)
+
+
+def prepare_engine(engine: Engine) -> None:
+    """Set an engine's connections up: WAL and foreign keys on SQLite; a lock time-out on PostgreSQL."""
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _connect(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None  # we say BEGIN ourselves
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=NORMAL")
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.execute("PRAGMA busy_timeout=30000")
+            cursor.close()
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Any) -> None:
+            connection.exec_driver_sql(db.session().info.get("begin") or "BEGIN")
+    else:
+
+        @event.listens_for(engine, "connect")
+        def _connect_postgresql(connection: Any, _record: Any) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '20s'")
+                cursor.execute("SET timezone = 'UTC'")
+            connection.commit()

@@ -1,0 +1,58 @@
+"""What every door shares: a blueprint that names its audience, and who is asking."""
+
+from typing import Any
+
+from flask import Blueprint, Request, g, request
+from flask_smorest import Blueprint as SmorestBlueprint
+
+from kernel.errors import NotSignedIn
+from kernel.idempotency import Answer, IdempotencyKeyRequired, Once, request_once
+
+AUDIENCES = ("everyone", "signed_in", "member", "union", "merchant", "operator")
+
+
+class ApiBlueprint(SmorestBlueprint):  # type: ignore[misc]  # the library has no types
+    """A set of API routes for one audience."""
+
+    def __init__(self, name: str, import_name: str, *, audience: str, **options: Any) -> None:
+        assert audience in AUDIENCES
+        super().__init__(name, import_name, **options)
+        self.audience = audience
+
+
+class PageBlueprint(Blueprint):
+    """A set of pages for one audience."""
+
+    def __init__(self, name: str, import_name: str, *, audience: str, **options: Any) -> None:
+        assert audience in AUDIENCES
+        super().__init__(name, import_name, **options)
+        self.audience = audience
+
+
+def who() -> Any:
+    """Return the identity of who is asking (people.rules.Identity); raise NotSignedIn where nobody is."""
+    identity = g.get("identity")
+    if identity is None:
+        raise NotSignedIn("请先登录。")
+    return identity
+
+
+def once(*, body: Any = None, required: bool = True, the_request: Request = request) -> Once | None:
+    """Return the request's idempotency identity; raise IdempotencyKeyRequired where it must have a key."""
+    key = the_request.headers.get("Idempotency-Key", "").strip()
+    if not key:
+        if required:
+            raise IdempotencyKeyRequired("这个请求需要 Idempotency-Key 请求头。")
+        return None
+    if len(key) > 200:
+        raise IdempotencyKeyRequired("Idempotency-Key 最多 200 个字符。")
+    route = f"{the_request.method} {the_request.path}"
+    return request_once(person_id=who().person_id, key=key, route=route, body=body)
+
+
+def json_answer(answer: Answer, status: int) -> tuple[str, int, dict[str, str]]:
+    """Return an answer's exact text as a response."""
+    headers = {"Content-Type": "application/json"}
+    if answer.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return answer.text, status, headers

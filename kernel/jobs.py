@@ -1,0 +1,101 @@
+"""Jobs are rows of our own database, written in the transaction that causes them, so none is lost or invented.
+
+A job's work is done in steps, each one transaction that also moves `done` on: killed anywhere, it goes on from its
+last commit. A worker takes a job by a conditional UPDATE with a lease; a dead worker's lease runs out.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Index, String, Text, or_, select, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from kernel.db import Base, Id, Json, UtcDateTime, db, rows_changed, transaction
+
+LEASE = timedelta(seconds=60)
+
+
+class Job(Base):
+    """Work asked for, and how far it is."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_open", "status", "id"),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    arguments: Mapped[dict[str, Any]] = mapped_column(Json)
+    status: Mapped[str] = mapped_column(String(20), default="queued")
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None] = mapped_column(Text)
+    asked_by: Mapped[int | None] = mapped_column(Id)
+    asked_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    leased_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+Handler = Callable[[int, dict[str, Any], datetime], bool]
+"""Does one step of a job, given its id, arguments and the time; returns True when nothing is left to do."""
+
+
+def enqueue(*, kind: str, arguments: dict[str, Any], total: int, asked_by: int | None, now: datetime) -> int:
+    """Write a job within the caller's transaction and return its id."""
+    job = Job(kind=kind, arguments=arguments, total=total, asked_by=asked_by, asked_at=now)
+    db.session.add(job)
+    db.session.flush()
+    return job.id
+
+
+def find(job_id: int) -> Job | None:
+    """Return a job."""
+    return db.session.get(Job, job_id, populate_existing=True)
+
+
+def progress(job_id: int, *, done: int) -> None:
+    """Move a job on by `done` pieces, within the transaction of the step that did them."""
+    db.session.execute(update(Job).where(Job.id == job_id).values(done=Job.done + done))
+
+
+def take(*, now: datetime) -> tuple[int, str, dict[str, Any]] | None:
+    """Take the oldest job that nobody works on; return its id, kind and arguments."""
+    free = or_(Job.leased_until.is_(None), Job.leased_until < now)
+    with transaction():
+        waiting = select(Job.id).where(Job.status.in_(("queued", "running")), free).order_by(Job.id).limit(5)
+        for job_id in list(db.session.scalars(waiting)):
+            taken = rows_changed(
+                update(Job)
+                .where(Job.id == job_id, Job.status.in_(("queued", "running")), free)
+                .values(status="running", leased_until=now + LEASE)
+            )
+            if taken == 1:
+                kind, arguments = db.session.execute(select(Job.kind, Job.arguments).where(Job.id == job_id)).one()
+                return job_id, kind, arguments
+    return None
+
+
+def run_next(handlers: dict[str, Handler], *, clock: Callable[[], datetime]) -> bool:
+    """Run the oldest waiting job to its end; return False where there was none.
+
+    A handler's error ends the job as 'failed' with the error's text: a person looks at it.
+    """
+    taken = take(now=clock())
+    if taken is None:
+        return False
+    job_id, kind, arguments = taken
+    try:
+        while not handlers[kind](job_id, arguments, clock()):
+            _renew(job_id, now=clock())
+        _close(job_id, status="done", error=None)
+    except Exception as error:  # the boundary of the worker: whatever happened is shown on the job
+        _close(job_id, status="failed", error=f"{type(error).__name__}: {error}"[:2000])
+    return True
+
+
+def _renew(job_id: int, *, now: datetime) -> None:
+    with transaction():
+        db.session.execute(update(Job).where(Job.id == job_id).values(leased_until=now + LEASE))
+
+
+def _close(job_id: int, *, status: str, error: str | None) -> None:
+    with transaction():
+        db.session.execute(update(Job).where(Job.id == job_id).values(status=status, error=error, leased_until=None))

@@ -1,0 +1,42 @@
+"""Money is an integer number of fen (100 fen = ¥1). No float touches it."""
+
+from collections.abc import Sequence
+
+MAX_FEN = 10**13
+"""The largest amount a single order may reach (¥100 billion): keeps every sum far inside 64 bits."""
+
+
+def yuan(fen: int) -> str:
+    """Return an amount as people write it, without trailing zeros of a whole yuan.
+
+    >>> yuan(20000), yuan(17999), yuan(-1), yuan(1234500)
+    ('¥200', '¥179.99', '-¥0.01', '¥12,345')
+    """
+    sign = "-" if fen < 0 else ""
+    whole, rest = divmod(abs(fen), 100)
+    return f"{sign}¥{whole:,}" + (f".{rest:02d}" if rest else "")
+
+
+def spread(total_fen: int, weights: Sequence[int]) -> list[int]:
+    """Spread an amount over weights: floor to the fen, left-over fen to the largest remainders, ties to the earlier.
+
+    The shares add up to `total_fen` exactly (rules.md, 'Spreading a discount over lines').
+
+    >>> spread(2000, [6000, 4000])
+    [1200, 800]
+    >>> spread(100, [1, 1, 1])
+    [34, 33, 33]
+    """
+    assert total_fen >= 0
+    assert all(weight >= 0 for weight in weights)
+    whole = sum(weights)
+    if total_fen == 0 or whole == 0:
+        assert total_fen == 0
+        return [0] * len(weights)
+    shares = [total_fen * weight // whole for weight in weights]
+    remainders = [total_fen * weight % whole for weight in weights]
+    left_over = total_fen - sum(shares)
+    by_remainder = sorted(range(len(weights)), key=lambda index: (-remainders[index], index))
+    for index in by_remainder[:left_over]:
+        shares[index] += 1
+    return shares

@@ -1,0 +1,75 @@
+"""What the rooms' schemas share: strict integers, opaque ids, pages."""
+
+from datetime import datetime
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+
+from kernel.clock import local
+from kernel.ids import as_id
+
+MAX_INT = 2**53
+
+
+class Base(Schema):
+    """A schema that ignores what it does not know."""
+
+    class Meta:
+        """Unknown fields are no error: clients may be newer than we are."""
+
+        unknown = EXCLUDE
+
+
+class Text(fields.String):
+    """Text without control characters, trimmed."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        if any(ord(character) < 32 or 0xD800 <= ord(character) <= 0xDFFF for character in text):
+            raise ValidationError("不能含有控制字符。")
+        return text.strip()
+
+
+class IdField(fields.Field[int]):
+    """An id: text outside, a number inside."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else str(value)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        number = as_id(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+        if number is None:
+            raise ValidationError("无效的编号。")
+        return number
+
+
+class Moment(fields.DateTime):
+    """A time: RFC 3339 with the campaign zone's offset."""
+
+    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else local(value).isoformat(timespec="seconds")
+
+
+def text(maximum: int, *, minimum: int = 1, required: bool = True, **options: Any) -> Text:
+    """Return a text field of bounded length."""
+    return Text(required=required, validate=validate.Length(min=minimum, max=maximum), **options)
+
+
+def fen(*, required: bool = True, minimum: int = 0, **options: Any) -> fields.Integer:
+    """Return a field for an amount in fen."""
+    return fields.Integer(required=required, strict=True, validate=validate.Range(min=minimum, max=10**13), **options)
+
+
+class PageArgs(Base):
+    """Which page of a list."""
+
+    limit = fields.Integer(load_default=20, validate=validate.Range(min=1, max=100))
+    cursor = fields.String(load_default=None, validate=validate.Length(max=100))
+
+
+def page(item: type[Schema]) -> type[Schema]:
+    """Return the schema of a page of items."""
+    return Base.from_dict(
+        {"items": fields.List(fields.Nested(item)), "next_cursor": fields.String(allow_none=True)},
+        name=f"{item.__name__}Page",
+    )

@@ -1,0 +1,1 @@
+"""订单: quotes, members' orders, unions' orders with their recipients, payment, parcels."""

@@ -1,0 +1,106 @@
+"""What a member asks of orders through the API."""
+
+from typing import Any
+
+from flask import current_app, request
+from flask.views import MethodView
+
+from kernel import clock
+from kernel.doors import ApiBlueprint, json_answer, once, who
+from kernel.paging import decode_cursor
+from kernel.schemas import PageArgs, page
+from orders import queries, schemas
+from orders.rules import Wanted
+from orders.services import fulfilment, paying, placing
+
+bp = ApiBlueprint(
+    "api_member_orders", __name__, audience="member", url_prefix="/api/v1", description="A member's quotes and orders"
+)
+
+
+def wanted_of(body: dict[str, Any]) -> list[Wanted]:
+    """Return the lines a body asks for."""
+    return [Wanted(line["pack_id"], line["quantity"]) for line in body["lines"]]
+
+
+@bp.route("/quotes", methods=["POST"])
+@bp.arguments(schemas.QuoteRequest)
+@bp.response(200, schemas.Quote)
+def quote(body: dict[str, Any]) -> Any:
+    """Say what these packs would cost now; nothing is changed."""
+    return schemas.quote_body(
+        placing.price_basket(slug=body["campaign"], member_id=who().member_id, wanted=wanted_of(body), now=clock.now())
+    )
+
+
+@bp.route("/orders")
+class Orders(MethodView):
+    """A member's orders."""
+
+    @bp.arguments(schemas.PlaceOrder)
+    @bp.response(201, schemas.Order)
+    def post(self, body: dict[str, Any]) -> Any:
+        """Place an order at the price that was quoted, and hold what it needs."""
+        settings = current_app.config["HUIGONG"]
+        answer = placing.place_order(
+            slug=body["campaign"],
+            member_id=who().member_id,
+            wanted=wanted_of(body),
+            payable_fen=body["payable_fen"],
+            delivery=body["delivery"],
+            once=once(body=request.get_json()),
+            terms=placing.Terms(settings.payment_seconds, settings.max_unpaid),
+            now=clock.now(),
+        )
+        return current_app.response_class(*json_answer(answer, 201))
+
+    @bp.arguments(PageArgs, location="query")
+    @bp.response(200, page(schemas.Order))
+    def get(self, args: dict[str, Any]) -> Any:
+        """List own orders, newest first."""
+        now = clock.now()
+        placing.expire_own(member_id=who().member_id, now=now)
+        return queries.orders_of_member(
+            who().member_id, limit=args["limit"], before=decode_cursor(args["cursor"]), now=now
+        )
+
+
+@bp.route("/orders/<number>")
+@bp.response(200, schemas.Order)
+def show(number: str) -> Any:
+    """Show an own order."""
+    now = clock.now()
+    placing.expire_own(member_id=who().member_id, now=now)
+    return queries.order_of_member(number, member_id=who().member_id, now=now)
+
+
+@bp.route("/orders/<number>/payments", methods=["POST"])
+@bp.arguments(schemas.StartPayment)
+@bp.response(201, schemas.Payment)
+def pay(body: dict[str, Any], number: str) -> Any:
+    """Begin to pay an order; `redirect_url` is where the buyer pays."""
+    settings = current_app.config["HUIGONG"]
+    answer = paying.start_payment(
+        number=number,
+        member_id=who().member_id,
+        provider=body["provider"],
+        allowed=settings.member_providers,
+        bank_account=settings.bank_account,
+        once=once(body=request.get_json()),
+        now=clock.now(),
+    )
+    return current_app.response_class(*json_answer(answer, 201))
+
+
+@bp.route("/orders/<number>/cancel", methods=["POST"])
+@bp.response(200, schemas.Order)
+def cancel(number: str) -> Any:
+    """Cancel an order that is not paid; all it held goes back."""
+    return placing.cancel(number=number, member_id=who().member_id, now=clock.now())
+
+
+@bp.route("/orders/<number>/parcels/<parcel>/receive", methods=["POST"])
+@bp.response(200, schemas.Order)
+def receive(number: str, parcel: str) -> Any:
+    """Say that a parcel has arrived."""
+    return fulfilment.receive(number=number, parcel=parcel, member_id=who().member_id, now=clock.now())

@@ -1,0 +1,45 @@
+"""What an operator asks of orders and money through the API."""
+
+from typing import Any
+
+from flask import current_app, request
+
+from kernel import clock
+from kernel.doors import ApiBlueprint, json_answer, once, who
+from kernel.ids import as_id
+from orders import queries, schemas
+from orders.services import paying
+
+bp = ApiBlueprint(
+    "api_operator_orders", __name__, audience="operator", url_prefix="/api/v1/admin", description="Money and proof"
+)
+
+
+@bp.route("/payments/<payment_id>/confirm", methods=["POST"])
+@bp.arguments(schemas.ConfirmTransfer)
+@bp.response(200, schemas.Payment)
+def confirm(body: dict[str, Any], payment_id: str) -> Any:
+    """Say that a bank transfer has arrived."""
+    answer = paying.confirm_transfer(
+        payment_id=as_id(payment_id),
+        amount_fen=body["amount_fen"],
+        actor_id=who().person_id,
+        once=once(body=request.get_json()),
+        now=clock.now(),
+    )
+    return current_app.response_class(*json_answer(answer, 200))
+
+
+@bp.route("/campaigns/<slug>/report")
+@bp.response(200)
+def report(slug: str) -> Any:
+    """Say what was issued, held and redeemed, what was sold by whom, and the budget left."""
+    return queries.campaign_report(slug, now=clock.now())
+
+
+@bp.route("/reconcile")
+@bp.response(200)
+def reconcile() -> Any:
+    """Check the conservation rules over the whole database."""
+    breaches = queries.all_breaches()
+    return {"ok": not breaches, "breaches": breaches}

@@ -1,0 +1,161 @@
+"""What a grassroots union asks of orders through the API."""
+
+from typing import Any
+
+from flask import current_app, request
+from flask.views import MethodView
+
+from kernel import clock
+from kernel.doors import ApiBlueprint, json_answer, once, who
+from kernel.errors import Forbidden, Invalid
+from kernel.paging import decode_cursor
+from kernel.schemas import PageArgs, page
+from orders import queries, roster, schemas
+from orders.api.member import wanted_of
+from orders.services import bulk, fulfilment, paying
+from people.rules import APPROVER, OFFICER
+
+bp = ApiBlueprint(
+    "api_bulk", __name__, audience="union", url_prefix="/api/v1/bulk", description="A grassroots union's orders"
+)
+
+
+def _as_officer() -> None:
+    if OFFICER not in who().roles:
+        raise Forbidden("需要经办人权限。")
+
+
+@bp.route("/quotes", methods=["POST"])
+@bp.arguments(schemas.QuoteRequest)
+@bp.response(200, schemas.Quote)
+def quote(body: dict[str, Any]) -> Any:
+    """Say what these packs would cost a union now; nothing is changed."""
+    priced = bulk.price(slug=body["campaign"], wanted=wanted_of(body), now=clock.now())
+    return schemas.bulk_quote_body(priced)
+
+
+@bp.route("/orders")
+class Orders(MethodView):
+    """A union's orders."""
+
+    @bp.arguments(schemas.DraftBulk)
+    @bp.response(201, schemas.BulkOrder)
+    def post(self, body: dict[str, Any]) -> Any:
+        """Draft an order; nothing is held until it is approved."""
+        _as_officer()
+        answer = bulk.draft(
+            slug=body["campaign"],
+            union_id=who().union_id,
+            wanted=wanted_of(body),
+            delivery=body["delivery"],
+            once=once(body=request.get_json()),
+            now=clock.now(),
+        )
+        return current_app.response_class(*json_answer(answer, 201))
+
+    @bp.arguments(PageArgs, location="query")
+    @bp.response(200, page(schemas.BulkOrder))
+    def get(self, args: dict[str, Any]) -> Any:
+        """List the union's orders, newest first."""
+        return queries.orders_of_union(
+            who().union_id, limit=args["limit"], before=decode_cursor(args["cursor"]), now=clock.now()
+        )
+
+
+@bp.route("/orders/<number>")
+@bp.response(200, schemas.BulkOrder)
+def show(number: str) -> Any:
+    """Show one of the union's orders."""
+    return queries.order_of_union(number, union_id=who().union_id, now=clock.now())
+
+
+@bp.route("/orders/<number>/roster", methods=["PUT"])
+@bp.response(200, schemas.RosterReport)
+def put_roster(number: str) -> Any:
+    """Put the roster: JSON, or a spreadsheet in the field `file`; all or nothing unless `?partial=1`."""
+    return bulk.put_roster(
+        number=number,
+        union_id=who().union_id,
+        rows=_rows(),
+        partial=request.args.get("partial") == "1",
+        now=clock.now(),
+    )
+
+
+def _rows() -> list[tuple[int, dict[str, str]]]:
+    upload = request.files.get("file")
+    if upload is not None:
+        return roster.read_file(upload.read(), upload.filename or "")
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict):
+        raise Invalid("请上传花名册文件，或提交 recipients。", errors={"file": ["请上传花名册文件。"]})
+    entries = schemas.Roster().load(body)["recipients"]
+    return [(row, {**entry, "pack": entry["pack_id"] or ""}) for row, entry in enumerate(entries, start=1)]
+
+
+@bp.route("/orders/<number>/submit", methods=["POST"])
+@bp.response(200, schemas.BulkOrder)
+def submit(number: str) -> Any:
+    """Hand the order to the approver."""
+    _as_officer()
+    return bulk.submit(number=number, union_id=who().union_id, actor_id=who().person_id, now=clock.now())
+
+
+@bp.route("/orders/<number>/approve", methods=["POST"])
+@bp.response(200, schemas.BulkOrder)
+def approve(number: str) -> Any:
+    """Approve, as a second person: budget and stock are held."""
+    return bulk.approve(
+        number=number,
+        union_id=who().union_id,
+        actor_id=who().person_id,
+        may_approve=APPROVER in who().roles,
+        now=clock.now(),
+    )
+
+
+@bp.route("/orders/<number>/reject", methods=["POST"])
+@bp.arguments(schemas.Reject)
+@bp.response(200, schemas.BulkOrder)
+def reject(body: dict[str, Any], number: str) -> Any:
+    """Send the order back with a reason, as a second person."""
+    return bulk.reject(
+        number=number,
+        union_id=who().union_id,
+        actor_id=who().person_id,
+        may_approve=APPROVER in who().roles,
+        reason=body["reason"],
+        now=clock.now(),
+    )
+
+
+@bp.route("/orders/<number>/cancel", methods=["POST"])
+@bp.response(200, schemas.BulkOrder)
+def cancel(number: str) -> Any:
+    """Cancel an order that is not paid; what was held goes back."""
+    return bulk.cancel(number=number, union_id=who().union_id, now=clock.now())
+
+
+@bp.route("/orders/<number>/payments", methods=["POST"])
+@bp.arguments(schemas.StartPayment)
+@bp.response(201, schemas.Payment)
+def pay(body: dict[str, Any], number: str) -> Any:
+    """Ask how to pay: a bank transfer's reference and account."""
+    settings = current_app.config["HUIGONG"]
+    answer = paying.start_payment(
+        number=number,
+        union_id=who().union_id,
+        provider=body["provider"],
+        allowed=settings.union_providers,
+        bank_account=settings.bank_account,
+        once=once(body=request.get_json()),
+        now=clock.now(),
+    )
+    return current_app.response_class(*json_answer(answer, 201))
+
+
+@bp.route("/orders/<number>/parcels/<parcel>/receive", methods=["POST"])
+@bp.response(200, schemas.BulkOrder)
+def receive(number: str, parcel: str) -> Any:
+    """Say that a parcel has arrived."""
+    return fulfilment.receive_for_union(number=number, parcel=parcel, union_id=who().union_id, now=clock.now())

@@ -1,0 +1,135 @@
+"""One table of orders for both channels, with lines, recipients and parcels."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from kernel.db import Base, Id, Json, UtcDateTime
+from orders.rules import ORDER_MOVES, PARCEL_MOVES
+
+
+def _one_of(column: str, values: Any) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Order(Base):
+    """订单: what one buyer, a member or a union, ordered at one moment. Its number is its id.
+
+    The campaign's rule is copied onto it. `idempotency_key`, `request_hash` and `answer` are the placing request's:
+    kept here, a repeated request finds its answer by the statement that reads the basket.
+    """
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        CheckConstraint(
+            "(buyer_kind = 'member' AND member_id IS NOT NULL) OR (buyer_kind = 'union' AND union_id IS NOT NULL)",
+            name="buyer",
+        ),
+        CheckConstraint(_one_of("status", ORDER_MOVES), name="status"),
+        CheckConstraint("discount_fen >= 0 AND payable_fen >= 0", name="not_negative"),
+        CheckConstraint("payable_fen = subtotal_fen - discount_fen", name="payable"),
+        UniqueConstraint("placed_by", "idempotency_key"),
+        Index("ix_orders_member", "member_id", "id"),
+        Index("ix_orders_union", "union_id", "id"),
+        Index(
+            "ix_orders_due",
+            "expires_at",
+            postgresql_where=text("status IN ('pending_payment', 'approved')"),
+            sqlite_where=text("status IN ('pending_payment', 'approved')"),
+        ),
+        Index(
+            "ix_orders_unpaid",
+            "member_id",
+            postgresql_where=text("status = 'pending_payment'"),
+            sqlite_where=text("status = 'pending_payment'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"))
+    buyer_kind: Mapped[str] = mapped_column(String(8))
+    member_id: Mapped[int | None] = mapped_column(ForeignKey("members.id"))
+    union_id: Mapped[int | None] = mapped_column(ForeignKey("grassroots_unions.id"))
+    placed_by: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    voucher_id: Mapped[int | None] = mapped_column(ForeignKey("vouchers.id"))
+    status: Mapped[str] = mapped_column(String(16))
+    step_fen: Mapped[int] = mapped_column(Id)
+    save_fen: Mapped[int] = mapped_column(Id)
+    subtotal_fen: Mapped[int] = mapped_column(Id)
+    discount_fen: Mapped[int] = mapped_column(Id)
+    payable_fen: Mapped[int] = mapped_column(Id)
+    delivery: Mapped[dict[str, Any]] = mapped_column(Json)
+    placed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    paid_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    holds: Mapped[int] = mapped_column(default=1)
+    submitted_by: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
+    submitted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    decided_by: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
+    decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    reject_reason: Mapped[str | None] = mapped_column(String(200))
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    request_hash: Mapped[str | None] = mapped_column(String(64))
+    answer: Mapped[str | None] = mapped_column(Text)
+
+
+class OrderLine(Base):
+    """订单行: pack × quantity at the price of that moment, name and price copied."""
+
+    __tablename__ = "order_lines"
+    __table_args__ = (
+        CheckConstraint("quantity > 0", name="quantity"),
+        CheckConstraint("amount_fen = price_fen * quantity", name="amount"),
+        CheckConstraint("discount_fen BETWEEN 0 AND amount_fen", name="share"),
+        Index("ix_order_lines_pack_id", "pack_id"),
+    )
+
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    line_no: Mapped[int] = mapped_column(primary_key=True)
+    pack_id: Mapped[int] = mapped_column(ForeignKey("gift_packs.id"))
+    pack_name: Mapped[str] = mapped_column(String(80))
+    picture: Mapped[str] = mapped_column(String(200))
+    merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"))
+    merchant_name: Mapped[str] = mapped_column(String(120))
+    quantity: Mapped[int]
+    price_fen: Mapped[int] = mapped_column(Id)
+    amount_fen: Mapped[int] = mapped_column(Id)
+    discount_fen: Mapped[int] = mapped_column(Id)
+    parcel_no: Mapped[int]
+
+
+class Recipient(Base):
+    """领取人: a person on a union's roster for one order."""
+
+    __tablename__ = "recipients"
+
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(80))
+    phone: Mapped[str] = mapped_column(String(20))
+    employee_no: Mapped[str] = mapped_column(String(40), default="")
+    department: Mapped[str] = mapped_column(String(80), default="")
+    pack_id: Mapped[int | None] = mapped_column(ForeignKey("gift_packs.id"))
+    address: Mapped[str] = mapped_column(String(200), default="")
+
+
+class Parcel(Base):
+    """包裹: one merchant's lines of a paid order."""
+
+    __tablename__ = "parcels"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", PARCEL_MOVES), name="status"),
+        Index("ix_parcels_merchant", "merchant_id", "status", "order_id"),
+    )
+
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    parcel_no: Mapped[int] = mapped_column(primary_key=True)
+    merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"))
+    status: Mapped[str] = mapped_column(String(12))
+    carrier: Mapped[str | None] = mapped_column(String(40))
+    tracking_no: Mapped[str | None] = mapped_column(String(60))
+    shipped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -1,0 +1,554 @@
+"""Reads of orders, parcels and rosters; and the one statement a basket is priced from."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, func, literal, select
+
+from catalog import queries as catalog_queries
+from finance.ledger import queries as ledger_queries
+from kernel.db import db
+from kernel.errors import NotFound
+from kernel.ids import as_id
+from kernel.paging import Page, page_of
+from orders.models import Order, OrderLine, Parcel, Recipient
+from orders.rules import Line, parcel_id
+from people import queries as people_queries
+from voucher import queries as voucher_queries
+
+
+@dataclass(frozen=True)
+class ParcelView:
+    """包裹 with its lines."""
+
+    id: str
+    order_id: int
+    parcel_no: int
+    merchant_id: int
+    merchant_name: str
+    status: str
+    carrier: str | None
+    tracking_no: str | None
+    shipped_at: datetime | None
+    delivered_at: datetime | None
+    lines: tuple[Line, ...]
+    delivery: dict[str, Any] = field(default_factory=dict)
+    placed_at: datetime | None = None
+    paid_at: datetime | None = None
+    buyer_kind: str = "member"
+
+
+@dataclass(frozen=True)
+class OrderView:
+    """An order as its buyer sees it."""
+
+    id: int
+    campaign: str
+    campaign_id: int
+    buyer_kind: str
+    status: str
+    step_fen: int
+    save_fen: int
+    subtotal_fen: int
+    discount_fen: int
+    payable_fen: int
+    delivery: dict[str, Any]
+    placed_at: datetime
+    expires_at: datetime | None
+    paid_at: datetime | None
+    closed_at: datetime | None
+    lines: tuple[Line, ...]
+    parcels: tuple[ParcelView, ...]
+    member_id: int | None = None
+    union_id: int | None = None
+    placed_by: int = 0
+    submitted_by: int | None = None
+    submitted_at: datetime | None = None
+    decided_by: int | None = None
+    decided_at: datetime | None = None
+    reject_reason: str | None = None
+    recipient_count: int = 0
+
+    @property
+    def number(self) -> str:
+        """订单号."""
+        return str(self.id)
+
+
+def basket(
+    *,
+    slug: str,
+    member_id: int | None,
+    pack_ids: Sequence[int],
+    placed_by: int | None,
+    idempotency_key: str | None,
+    station_id: int | None,
+    now: datetime,
+) -> Sequence[Row[Any]]:
+    """Return, by one statement, all that pricing and placing a member's order needs: a row a pack.
+
+    Each row carries the campaign's rule, the member's voucher, the number of the member's unpaid orders, the units of
+    the pack the member has bought, the pickup station's name, and the answer this idempotency key got before. One row
+    without a pack where none of the packs exists; no row where the campaign does not.
+    """
+    purse = voucher_queries.purse_table(slug=slug, member_id=member_id)
+    pack = catalog_queries.pack_table(pack_ids)
+    unpaid = select(func.count()).where(
+        Order.member_id == member_id, Order.status == "pending_payment", Order.expires_at > now
+    )
+    bought = (
+        select(func.coalesce(func.sum(OrderLine.quantity), 0))
+        .join(Order, Order.id == OrderLine.order_id)
+        .where(
+            OrderLine.pack_id == pack.c.pack_id,
+            Order.member_id == member_id,
+            Order.campaign_id == purse.c.campaign_id,
+            Order.status.in_(("pending_payment", "paid", "fulfilling", "completed")),
+            purse.c.pack_limit.is_not(None),
+        )
+        .correlate(pack, purse)
+    )
+    first = select(Order.request_hash, Order.answer).where(
+        Order.placed_by == placed_by, Order.idempotency_key == idempotency_key
+    )
+    first_answer = first.subquery("first_answer")
+    return db.session.execute(
+        select(
+            purse,
+            pack,
+            unpaid.scalar_subquery().label("unpaid"),
+            bought.scalar_subquery().label("bought"),
+            people_queries.station_name(station_id).label("station_name"),
+            first_answer.c.request_hash.label("first_hash"),
+            first_answer.c.answer.label("first_answer"),
+        )
+        .select_from(purse)
+        .outerjoin(pack, literal(True))
+        .outerjoin(first_answer, literal(True))
+    ).all()
+
+
+def _lines_of(order_ids: Iterable[int]) -> dict[int, list[Line]]:
+    found: dict[int, list[Line]] = {}
+    rows = db.session.scalars(
+        select(OrderLine)
+        .where(OrderLine.order_id.in_(set(order_ids)))
+        .order_by(OrderLine.order_id, OrderLine.line_no)
+        .execution_options(populate_existing=True)
+    )
+    for row in rows:
+        found.setdefault(row.order_id, []).append(
+            Line(
+                row.line_no,
+                row.pack_id,
+                row.pack_name,
+                row.picture,
+                row.merchant_id,
+                row.merchant_name,
+                row.quantity,
+                row.price_fen,
+                row.amount_fen,
+                row.discount_fen,
+                row.parcel_no,
+            )
+        )
+    return found
+
+
+def parcels_from_lines(order_id: int, lines: Sequence[Line], status: str) -> tuple[ParcelView, ...]:
+    """Return the parcels an order that is not paid yet will have."""
+    numbers = dict.fromkeys(line.parcel_no for line in lines)
+    parcels = []
+    for number in numbers:
+        own = tuple(line for line in lines if line.parcel_no == number)
+        parcels.append(
+            ParcelView(
+                id=parcel_id(order_id, number),
+                order_id=order_id,
+                parcel_no=number,
+                merchant_id=own[0].merchant_id,
+                merchant_name=own[0].merchant_name,
+                status=status,
+                carrier=None,
+                tracking_no=None,
+                shipped_at=None,
+                delivered_at=None,
+                lines=own,
+            )
+        )
+    return tuple(parcels)
+
+
+def status_now(status: str, expires_at: datetime | None, *, now: datetime) -> str:
+    """Return an order's status as it is at this moment, whether or not a sweeper has come by."""
+    due = expires_at is not None and expires_at <= now
+    return "expired" if due and status in ("pending_payment", "approved") else status
+
+
+def _views(rows: Sequence[Order], *, now: datetime) -> list[OrderView]:
+    ids = [row.id for row in rows]
+    lines = _lines_of(ids)
+    parcels: dict[int, list[ParcelView]] = {}
+    for row in db.session.scalars(
+        select(Parcel)
+        .where(Parcel.order_id.in_(ids))
+        .order_by(Parcel.order_id, Parcel.parcel_no)
+        .execution_options(populate_existing=True)
+    ):
+        parcels.setdefault(row.order_id, []).append(_parcel_view(row, lines[row.order_id]))
+    counts = {
+        order_id: count
+        for order_id, count in db.session.execute(
+            select(Recipient.order_id, func.count()).where(Recipient.order_id.in_(ids)).group_by(Recipient.order_id)
+        )
+    }
+    slugs = voucher_queries.slugs()
+    views = []
+    for row in rows:
+        status = status_now(row.status, row.expires_at, now=now)
+        own = tuple(lines.get(row.id, ()))
+        gone = status in ("cancelled", "expired", "rejected", "refunded")
+        views.append(
+            OrderView(
+                id=row.id,
+                campaign=slugs[row.campaign_id],
+                campaign_id=row.campaign_id,
+                buyer_kind=row.buyer_kind,
+                status=status,
+                step_fen=row.step_fen,
+                save_fen=row.save_fen,
+                subtotal_fen=row.subtotal_fen,
+                discount_fen=row.discount_fen,
+                payable_fen=row.payable_fen,
+                delivery=row.delivery,
+                placed_at=row.placed_at,
+                expires_at=row.expires_at,
+                paid_at=row.paid_at,
+                closed_at=row.closed_at,
+                lines=own,
+                parcels=tuple(parcels.get(row.id, ()))
+                or parcels_from_lines(row.id, own, "cancelled" if gone else "waiting"),
+                member_id=row.member_id,
+                union_id=row.union_id,
+                placed_by=row.placed_by,
+                submitted_by=row.submitted_by,
+                submitted_at=row.submitted_at,
+                decided_by=row.decided_by,
+                decided_at=row.decided_at,
+                reject_reason=row.reject_reason,
+                recipient_count=counts.get(row.id, 0),
+            )
+        )
+    return views
+
+
+def _parcel_view(row: Parcel, lines: Sequence[Line]) -> ParcelView:
+    own = tuple(line for line in lines if line.parcel_no == row.parcel_no)
+    return ParcelView(
+        id=parcel_id(row.order_id, row.parcel_no),
+        order_id=row.order_id,
+        parcel_no=row.parcel_no,
+        merchant_id=row.merchant_id,
+        merchant_name=own[0].merchant_name,
+        status=row.status,
+        carrier=row.carrier,
+        tracking_no=row.tracking_no,
+        shipped_at=row.shipped_at,
+        delivered_at=row.delivered_at,
+        lines=own,
+    )
+
+
+def _page(query: Select[tuple[Order]], *, limit: int, before: int | None, now: datetime) -> Page[OrderView]:
+    query = query.order_by(Order.id.desc()).limit(limit + 1).execution_options(populate_existing=True)
+    if before is not None:
+        query = query.where(Order.id < before)
+    rows = db.session.scalars(query).all()
+    page = page_of(rows, limit=limit, key=lambda row: row.id)
+    return Page(items=_views(page.items, now=now), next_cursor=page.next_cursor)
+
+
+def orders_of_member(member_id: int | None, *, limit: int, before: int | None = None, now: datetime) -> Page[OrderView]:
+    """Return a member's orders, newest first."""
+    return _page(select(Order).where(Order.member_id == member_id), limit=limit, before=before, now=now)
+
+
+def orders_of_union(union_id: int | None, *, limit: int, before: int | None = None, now: datetime) -> Page[OrderView]:
+    """Return a union's orders, newest first."""
+    return _page(select(Order).where(Order.union_id == union_id), limit=limit, before=before, now=now)
+
+
+def _one(query: Select[tuple[Order]], *, now: datetime) -> OrderView:
+    row = db.session.scalar(query.execution_options(populate_existing=True))
+    if row is None:
+        raise NotFound("没有这个订单。")
+    return _views([row], now=now)[0]
+
+
+def order_of_member(number: str, *, member_id: int | None, now: datetime) -> OrderView:
+    """Return a member's own order; raise NotFound, also for another's."""
+    return _one(select(Order).where(Order.id == as_id(number), Order.member_id == member_id), now=now)
+
+
+def order_of_union(number: str, *, union_id: int | None, now: datetime) -> OrderView:
+    """Return a union's own order; raise NotFound, also for another's."""
+    return _one(select(Order).where(Order.id == as_id(number), Order.union_id == union_id), now=now)
+
+
+def order(order_id: int, *, now: datetime) -> OrderView:
+    """Return any order: for those who are not its buyer (the cashier, the operator)."""
+    return _one(select(Order).where(Order.id == order_id), now=now)
+
+
+def orders_by_id(order_ids: Iterable[int], *, now: datetime) -> dict[int, OrderView]:
+    """Return orders by id."""
+    rows = db.session.scalars(select(Order).where(Order.id.in_(set(order_ids)))).all()
+    return {view.id: view for view in _views(rows, now=now)}
+
+
+def has_due(*, member_id: int | None = None, now: datetime) -> bool:
+    """Return whether an order (of this member) waits to be expired."""
+    query = select(Order.id).where(Order.status.in_(("pending_payment", "approved")), Order.expires_at <= now)
+    if member_id is not None:
+        query = query.where(Order.member_id == member_id)
+    return db.session.scalar(query.limit(1)) is not None
+
+
+def due(*, now: datetime, limit: int, member_id: int | None = None) -> list[int]:
+    """Return the ids of orders whose payment time has run out, the oldest first."""
+    query = (
+        select(Order.id)
+        .where(Order.status.in_(("pending_payment", "approved")), Order.expires_at <= now)
+        .order_by(Order.expires_at)
+        .limit(limit)
+    )
+    if member_id is not None:
+        query = query.where(Order.member_id == member_id)
+    return list(db.session.scalars(query))
+
+
+def due_holding(pack_ids: Iterable[int], *, now: datetime) -> list[int]:
+    """Return due orders that still hold any of these packs."""
+    return list(
+        db.session.scalars(
+            select(Order.id)
+            .join(OrderLine, OrderLine.order_id == Order.id)
+            .where(
+                Order.status.in_(("pending_payment", "approved")),
+                Order.expires_at <= now,
+                OrderLine.pack_id.in_(set(pack_ids)),
+            )
+            .distinct()
+            .limit(50)
+        )
+    )
+
+
+def parcels_of_merchant(
+    merchant_id: int | None, *, status: str | None, limit: int, before: int | None = None, now: datetime
+) -> Page[ParcelView]:
+    """Return a merchant's parcels, newest first, with what their labels need."""
+    query = select(Parcel, Order).join(Order, Order.id == Parcel.order_id).where(Parcel.merchant_id == merchant_id)
+    if status is not None:
+        query = query.where(Parcel.status == status)
+    if before is not None:
+        query = query.where(Parcel.order_id < before)
+    rows = db.session.execute(
+        query.order_by(Parcel.order_id.desc()).limit(limit + 1).execution_options(populate_existing=True)
+    ).all()
+    page = page_of(rows, limit=limit, key=lambda row: row.Parcel.order_id)
+    lines = _lines_of(row.Order.id for row in page.items)
+    return Page(
+        items=[_with_label(_parcel_view(row.Parcel, lines[row.Order.id]), row.Order) for row in page.items],
+        next_cursor=page.next_cursor,
+    )
+
+
+def _with_label(parcel: ParcelView, order: Order) -> ParcelView:
+    return ParcelView(
+        **{
+            **parcel.__dict__,
+            "delivery": order.delivery,
+            "placed_at": order.placed_at,
+            "paid_at": order.paid_at,
+            "buyer_kind": order.buyer_kind,
+        }
+    )
+
+
+def parcel_of_merchant(text: str, *, merchant_id: int | None) -> ParcelView:
+    """Return a merchant's own parcel; raise NotFound, also for another's."""
+    order_text, _, number_text = text.partition("-")
+    row = db.session.execute(
+        select(Parcel, Order)
+        .join(Order, Order.id == Parcel.order_id)
+        .where(
+            Parcel.order_id == as_id(order_text),
+            Parcel.parcel_no == (as_id(number_text) or -1) % 10**6,
+            Parcel.merchant_id == merchant_id,
+        )
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("没有这个包裹。")
+    return _with_label(_parcel_view(row.Parcel, _lines_of([row.Order.id])[row.Order.id]), row.Order)
+
+
+def recipients_of(order_id: int, *, limit: int = 20000) -> Sequence[Recipient]:
+    """Return an order's roster."""
+    return db.session.scalars(
+        select(Recipient)
+        .where(Recipient.order_id == order_id)
+        .order_by(Recipient.position)
+        .limit(limit)
+        .execution_options(populate_existing=True)
+    ).all()
+
+
+def numbers_in(order_ids: Iterable[int | None]) -> set[int]:
+    """Return which of these orders exist."""
+    return set(db.session.scalars(select(Order.id).where(Order.id.in_({i for i in order_ids if i is not None}))))
+
+
+def report(campaign_id: int) -> dict[str, Any]:
+    """Return a campaign's paid sales: orders, by channel, tier, merchant and region, in fen at full price."""
+    sold = Order.status.in_(("paid", "fulfilling", "completed"))
+    by_status = {
+        status: count
+        for status, count in db.session.execute(
+            select(Order.status, func.count()).where(Order.campaign_id == campaign_id).group_by(Order.status)
+        )
+    }
+    by_line = select(
+        OrderLine.merchant_id,
+        OrderLine.price_fen,
+        Order.buyer_kind,
+        func.sum(OrderLine.amount_fen).label("amount_fen"),
+        func.sum(OrderLine.discount_fen).label("discount_fen"),
+        func.sum(OrderLine.quantity).label("packs"),
+    ).join(Order, Order.id == OrderLine.order_id)
+    rows = db.session.execute(
+        by_line.where(Order.campaign_id == campaign_id, sold).group_by(
+            OrderLine.merchant_id, OrderLine.price_fen, Order.buyer_kind
+        )
+    ).all()
+    merchants = {merchant.id: merchant for merchant in people_queries.merchants()}
+
+    def add(groups: dict[Any, dict[str, Any]], key: Any, names: dict[str, Any], row: Row[Any]) -> None:
+        group = groups.setdefault(key, {**names, "sales_fen": 0, "subsidy_fen": 0, "packs": 0})
+        group["sales_fen"] += int(row.amount_fen)
+        group["subsidy_fen"] += int(row.discount_fen)
+        group["packs"] += int(row.packs)
+
+    tiers: dict[Any, dict[str, Any]] = {}
+    sellers: dict[Any, dict[str, Any]] = {}
+    regions: dict[Any, dict[str, Any]] = {}
+    channels: dict[Any, dict[str, Any]] = {}
+    for row in rows:
+        seller = merchants[row.merchant_id]
+        add(tiers, row.price_fen, {"tier_fen": row.price_fen}, row)
+        add(sellers, seller.id, {"merchant": {"id": str(seller.id), "name": seller.name}}, row)
+        add(
+            regions,
+            seller.region,
+            {"region": seller.region, "assisted_region": seller.assisted_region},
+            row,
+        )
+        add(channels, row.buyer_kind, {"channel": "bulk" if row.buyer_kind == "union" else "member"}, row)
+    sales_fen = sum(group["sales_fen"] for group in tiers.values())
+    return {
+        "orders": by_status,
+        "orders_total": sum(by_status.values()),
+        "sales_fen": sales_fen,
+        "assisted_sales_fen": sum(group["sales_fen"] for group in regions.values() if group["assisted_region"]),
+        "sales_by_tier": [tiers[key] for key in sorted(tiers)],
+        "sales_by_merchant": sorted(sellers.values(), key=lambda group: -group["sales_fen"]),
+        "sales_by_region": sorted(regions.values(), key=lambda group: -group["sales_fen"]),
+        "sales_by_channel": [channels[key] for key in sorted(channels)],
+    }
+
+
+def breaches() -> list[str]:
+    """Return each breach of conservation rules 4 and 5, and of holds against open orders, with its ids."""
+    posted = ledger_queries.balances("order_id")
+    owed = select(posted.c.order_id, posted.c.balance).where(posted.c.account == "merchant.owed").subquery("owed")
+    wrong = db.session.execute(
+        select(Order.id, Order.subtotal_fen, func.coalesce(owed.c.balance, 0))
+        .outerjoin(owed, owed.c.order_id == Order.id)
+        .where(
+            Order.status.in_(("paid", "fulfilling", "completed")),
+            func.coalesce(owed.c.balance, 0) != Order.subtotal_fen,
+        )
+    )
+    found = [
+        f"rule 4: order {order_id}: subtotal {subtotal}, merchants are owed {said}"
+        for order_id, subtotal, said in wrong
+    ]
+    lines = (
+        select(
+            OrderLine.order_id,
+            func.sum(OrderLine.amount_fen).label("amount"),
+            func.sum(OrderLine.discount_fen).label("discount"),
+        )
+        .group_by(OrderLine.order_id)
+        .subquery()
+    )
+    uneven = db.session.execute(
+        select(Order.id, Order.subtotal_fen, lines.c.amount, Order.discount_fen, lines.c.discount)
+        .join(lines, lines.c.order_id == Order.id)
+        .where((lines.c.amount != Order.subtotal_fen) | (lines.c.discount != Order.discount_fen))
+    )
+    found += [
+        f"rule 4: order {row[0]}: subtotal {row[1]} but lines {row[2]}, discount {row[3]} but shares {row[4]}"
+        for row in uneven
+    ]
+    held = (
+        select(posted.c.order_id, posted.c.balance)
+        .where(posted.c.account.in_(("voucher.held", "bulk.held")), posted.c.balance != 0)
+        .subquery("held")
+    )
+    open_status = Order.status.in_(("pending_payment", "approved"))
+    loose = db.session.execute(
+        select(Order.id, Order.status, Order.discount_fen, func.coalesce(held.c.balance, 0))
+        .outerjoin(held, held.c.order_id == Order.id)
+        .where(
+            (open_status & (func.coalesce(held.c.balance, 0) != Order.discount_fen))
+            | (~open_status & (func.coalesce(held.c.balance, 0) != 0))
+        )
+    )
+    found += [f"rule 1: order {row[0]} is {row[1]} with discount {row[2]}, but holds {row[3]}" for row in loose]
+    found += [f"rule 5: posting {row.id} of {row.entry} is no transfer" for row in ledger_queries.malformed()]
+    return found
+
+
+def campaign_report(slug: str, *, now: datetime) -> dict[str, Any]:
+    """Return a campaign's figures, in fen."""
+    campaign = voucher_queries.campaign(slug, now=now)
+    totals = voucher_queries.totals(campaign.id)
+    return {
+        "campaign": campaign.slug,
+        **totals,
+        "claimed": totals["vouchers"],
+        "claimed_fen": totals["issued_fen"],
+        "balance_fen": totals["issued_fen"]
+        - totals["held_fen"]
+        - totals["redeemed_fen"]
+        - totals["expired_fen"]
+        - totals["revoked_fen"],
+        "member_budget_fen": campaign.member_budget_fen,
+        "member_budget_left_fen": campaign.member_budget_fen - campaign.member_committed_fen,
+        "bulk_budget_fen": campaign.bulk_budget_fen,
+        "bulk_budget_left_fen": campaign.bulk_budget_fen - campaign.bulk_committed_fen,
+        "budget_left_fen": campaign.member_budget_fen
+        - campaign.member_committed_fen
+        + campaign.bulk_budget_fen
+        - campaign.bulk_committed_fen,
+        **report(campaign.id),
+    }
+
+
+def all_breaches() -> list[str]:
+    """Return every breach of the five conservation rules (rules.md)."""
+    return [*voucher_queries.breaches(), *catalog_queries.breaches(), *breaches()]

@@ -1,0 +1,290 @@
+"""Orders in and out."""
+
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate, validates_schema
+
+from kernel.schemas import Base, IdField, Moment, Text, fen, text
+from people.rules import normal_phone
+
+MAX_LINES = 100
+MAX_QUANTITY = 100_000
+
+
+class WantedLine(Base):
+    """One line a buyer asks for."""
+
+    pack_id = IdField(required=True)
+    quantity = fields.Integer(required=True, strict=True, validate=validate.Range(min=1, max=MAX_QUANTITY))
+
+
+class QuoteRequest(Base):
+    """What to price."""
+
+    campaign = text(40)
+    lines = fields.List(fields.Nested(WantedLine), required=True, validate=validate.Length(min=1, max=MAX_LINES))
+
+
+class Delivery(Base):
+    """Where a member's order goes: shipped to an address, or to a pickup station."""
+
+    kind = fields.String(required=True, validate=validate.OneOf(("ship", "pickup")))
+    name = text(80)
+    phone = text(20)
+    region = Text(load_default="", validate=validate.Length(max=80))
+    address = Text(load_default="", validate=validate.Length(max=200))
+    station_id = IdField(load_default=None, allow_none=True)
+
+    @validates_schema(skip_on_field_errors=True)
+    def _complete(self, data: dict[str, Any], **_: Any) -> None:
+        errors = {}
+        if normal_phone(data["phone"]) is None:
+            errors["phone"] = ["请填写 11 位手机号。"]
+        if data["kind"] == "ship" and not data["address"]:
+            errors["address"] = ["请填写收货地址。"]
+        if data["kind"] == "pickup" and data["station_id"] is None:
+            errors["station_id"] = ["请选择自提点。"]
+        if errors:
+            raise ValidationError(errors)
+
+
+class PlaceOrder(QuoteRequest):
+    """A quote's body, the price the buyer saw, and where it goes."""
+
+    payable_fen = fen()
+    delivery = fields.Nested(Delivery, required=True)
+
+
+class BulkDelivery(Base):
+    """Where a union's order goes."""
+
+    name = Text(load_default="", validate=validate.Length(max=80))
+    phone = Text(load_default="", validate=validate.Length(max=20))
+    address = Text(load_default="", validate=validate.Length(max=200))
+
+
+class DraftBulk(QuoteRequest):
+    """What a union orders."""
+
+    delivery = fields.Nested(BulkDelivery, load_default=dict)
+
+
+class RosterEntry(Base):
+    """A person on a roster."""
+
+    name = Text(load_default="")
+    phone = Text(load_default="")
+    employee_no = Text(load_default="")
+    department = Text(load_default="")
+    pack_id = Text(load_default="", allow_none=True)
+    address = Text(load_default="")
+
+
+class Roster(Base):
+    """A roster as JSON."""
+
+    recipients = fields.List(fields.Nested(RosterEntry), required=True, validate=validate.Length(min=1, max=20_000))
+
+
+class Reject(Base):
+    """Why an order is sent back."""
+
+    reason = text(200)
+
+
+class StartPayment(Base):
+    """How to pay."""
+
+    provider = fields.String(required=True, validate=validate.OneOf(("stripe", "sandbox", "bank_transfer")))
+
+
+class ConfirmTransfer(Base):
+    """What arrived."""
+
+    amount_fen = fen()
+
+
+class Ship(Base):
+    """Who carries a parcel."""
+
+    carrier = text(40)
+    tracking_no = text(60)
+
+
+class ParcelArgs(Base):
+    """Which parcels to list."""
+
+    limit = fields.Integer(load_default=20, validate=validate.Range(min=1, max=100))
+    cursor = fields.String(load_default=None, validate=validate.Length(max=100))
+    status = fields.String(load_default=None, validate=validate.OneOf(("to_ship", "shipped", "delivered")))
+
+
+class QuotedLine(Base):
+    """A line with its price, in fen."""
+
+    pack_id = IdField()
+    quantity = fields.Integer()
+    amount_fen = fields.Integer()
+    discount_fen = fields.Integer()
+
+
+class NextSaving(Base):
+    """What spending a little more would save."""
+
+    spend_more_fen = fields.Integer()
+    save_more_fen = fields.Integer()
+
+
+class QuotedVoucher(Base):
+    """What the voucher pays, in fen."""
+
+    balance_fen = fields.Integer()
+    draw_fen = fields.Integer()
+    balance_after_fen = fields.Integer()
+
+
+class Quote(Base):
+    """试算."""
+
+    subtotal_fen = fields.Integer()
+    discount_fen = fields.Integer()
+    payable_fen = fields.Integer()
+    lines = fields.List(fields.Nested(QuotedLine))
+    voucher = fields.Nested(QuotedVoucher, allow_none=True)
+    next_saving = fields.Nested(NextSaving, allow_none=True)
+    reason = fields.String(allow_none=True)
+
+
+class OrderLine(Base):
+    """订单行, as it was bought."""
+
+    id = fields.Function(lambda line: str(line.line_no))
+    pack_id = IdField()
+    name = fields.String(attribute="pack_name")
+    quantity = fields.Integer()
+    price_fen = fields.Integer()
+    amount_fen = fields.Integer()
+    discount_fen = fields.Integer()
+
+
+class ParcelMerchant(Base):
+    """Who sends a parcel."""
+
+    id = IdField()
+    name = fields.String()
+
+
+class Parcel(Base):
+    """包裹."""
+
+    id = fields.String()
+    merchant = fields.Function(lambda parcel: {"id": str(parcel.merchant_id), "name": parcel.merchant_name})
+    status = fields.String()
+    carrier = fields.String(allow_none=True)
+    tracking_no = fields.String(allow_none=True)
+    shipped_at = Moment(allow_none=True)
+    delivered_at = Moment(allow_none=True)
+    lines = fields.List(fields.Nested(OrderLine))
+
+
+class MerchantParcel(Parcel):
+    """包裹 as its merchant sees it: of the buyer, what the label needs."""
+
+    order_number = fields.Function(lambda parcel: str(parcel.order_id))
+    delivery = fields.Dict()
+    paid_at = Moment(allow_none=True)
+
+
+class Order(Base):
+    """订单."""
+
+    number = fields.String()
+    campaign = fields.String()
+    status = fields.String()
+    subtotal_fen = fields.Integer()
+    discount_fen = fields.Integer()
+    payable_fen = fields.Integer()
+    delivery = fields.Dict()
+    placed_at = Moment()
+    expires_at = Moment(allow_none=True)
+    paid_at = Moment(allow_none=True)
+    lines = fields.List(fields.Nested(OrderLine))
+    parcels = fields.List(fields.Nested(Parcel))
+
+
+class BulkOrder(Order):
+    """A union's order."""
+
+    submitted_at = Moment(allow_none=True)
+    decided_at = Moment(allow_none=True)
+    reject_reason = fields.String(allow_none=True)
+    recipient_count = fields.Integer()
+
+
+class Payment(Base):
+    """支付: where to go to pay."""
+
+    id = fields.String()
+    order_number = fields.String()
+    provider = fields.String()
+    status = fields.String()
+    amount_fen = fields.Integer()
+    redirect_url = fields.String(allow_none=True)
+    reference = fields.String()
+    pay_to = fields.Dict()
+
+
+class RosterReport(Base):
+    """What became of a roster's rows."""
+
+    accepted = fields.Integer()
+    rejected = fields.Integer()
+    errors = fields.List(fields.Dict())
+
+
+def quote_body(priced: Any) -> dict[str, Any]:
+    """Return a member's priced basket as the API says it."""
+    quoted = priced.quote
+    purse = priced.purse
+    active = purse.status == "active"
+    return {
+        "subtotal_fen": quoted.subtotal_fen,
+        "discount_fen": quoted.discount_fen,
+        "payable_fen": quoted.payable_fen,
+        "lines": _lines(priced.lines),
+        "voucher": {
+            "balance_fen": purse.balance_fen,
+            "draw_fen": quoted.discount_fen,
+            "balance_after_fen": purse.balance_fen - quoted.discount_fen,
+        }
+        if active
+        else None,
+        "next_saving": quoted.next_saving.__dict__ if quoted.next_saving else None,
+        "reason": priced.reason,
+    }
+
+
+def _lines(lines: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "pack_id": str(line.pack_id),
+            "quantity": line.quantity,
+            "amount_fen": line.amount_fen,
+            "discount_fen": line.discount_fen,
+        }
+        for line in lines
+    ]
+
+
+def bulk_quote_body(priced: Any) -> dict[str, Any]:
+    """Return a union's priced basket as the API says it."""
+    quoted = priced.quote
+    return {
+        "subtotal_fen": quoted.subtotal_fen,
+        "discount_fen": quoted.discount_fen,
+        "payable_fen": quoted.payable_fen,
+        "lines": _lines(priced.lines),
+        "voucher": None,
+        "next_saving": quoted.next_saving.__dict__ if quoted.next_saving else None,
+        "reason": "bulk_budget_limited" if quoted.reason == "balance_limited" else quoted.reason,
+    }

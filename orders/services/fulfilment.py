@@ -1,0 +1,87 @@
+"""履约: merchants ship parcels, buyers receive them."""
+
+from datetime import datetime
+
+from sqlalchemy import select, update
+
+from catalog import steps as catalog_steps
+from kernel.db import db, rows_changed, transaction
+from kernel.errors import NotFound, StateConflict
+from orders import queries
+from orders.models import Order, OrderLine, Parcel
+from orders.queries import OrderView, ParcelView
+from orders.rules import Wanted, quantities_of, status_after_shipping
+
+
+def ship(*, parcel: str, merchant_id: int | None, carrier: str, tracking_no: str, now: datetime) -> ParcelView:
+    """A merchant ships one of its parcels. Raises NotFound for another's, StateConflict where it has left already."""
+    found = queries.parcel_of_merchant(parcel, merchant_id=merchant_id)
+    with transaction():
+        _lock(found.order_id)
+        shipped = rows_changed(
+            update(Parcel)
+            .where(
+                Parcel.order_id == found.order_id,
+                Parcel.parcel_no == found.parcel_no,
+                Parcel.merchant_id == merchant_id,
+                Parcel.status == "to_ship",
+            )
+            .values(status="shipped", carrier=carrier, tracking_no=tracking_no, shipped_at=now)
+        )
+        if shipped == 0:
+            raise StateConflict("这个包裹已经发货。")
+        _move_order(found.order_id)
+        rows = db.session.execute(
+            select(OrderLine.pack_id, OrderLine.quantity).where(
+                OrderLine.order_id == found.order_id, OrderLine.parcel_no == found.parcel_no
+            )
+        )
+        catalog_steps.ship(quantities_of([Wanted(pack_id, quantity) for pack_id, quantity in rows]))
+    return queries.parcel_of_merchant(parcel, merchant_id=merchant_id)
+
+
+def receive(*, number: str, parcel: str, member_id: int | None, now: datetime) -> OrderView:
+    """A member has a parcel. Receiving it twice changes nothing. Raises NotFound, StateConflict before it is sent."""
+    order = queries.order_of_member(number, member_id=member_id, now=now)
+    own = next((view for view in order.parcels if parcel in (view.id, str(view.parcel_no))), None)
+    if own is None:
+        raise NotFound("没有这个包裹。")
+    return _received(order, own, now=now) or queries.order_of_member(number, member_id=member_id, now=now)
+
+
+def receive_for_union(*, number: str, parcel: str, union_id: int | None, now: datetime) -> OrderView:
+    """A union has a parcel of its order, as `receive`."""
+    order = queries.order_of_union(number, union_id=union_id, now=now)
+    own = next((view for view in order.parcels if parcel in (view.id, str(view.parcel_no))), None)
+    if own is None:
+        raise NotFound("没有这个包裹。")
+    return _received(order, own, now=now) or queries.order_of_union(number, union_id=union_id, now=now)
+
+
+def _received(order: OrderView, own: ParcelView, *, now: datetime) -> OrderView | None:
+    if own.status == "delivered":
+        return order
+    with transaction():
+        _lock(order.id)
+        moved = rows_changed(
+            update(Parcel)
+            .where(Parcel.order_id == order.id, Parcel.parcel_no == own.parcel_no, Parcel.status == "shipped")
+            .values(status="delivered", delivered_at=now)
+        )
+        if moved == 0:
+            raise StateConflict("这个包裹还没有发货。")
+        _move_order(order.id)
+    return None
+
+
+def _lock(order_id: int) -> None:
+    db.session.execute(select(Order.id).where(Order.id == order_id).with_for_update())
+
+
+def _move_order(order_id: int) -> None:
+    statuses = list(db.session.scalars(select(Parcel.status).where(Parcel.order_id == order_id)))
+    db.session.execute(
+        update(Order)
+        .where(Order.id == order_id, Order.status.in_(("paid", "fulfilling")))
+        .values(status=status_after_shipping(statuses))
+    )

@@ -1,0 +1,284 @@
+"""A member's pages: the campaign and its packs, the cart, placing, paying and following an order."""
+
+import secrets
+from typing import Any
+
+from flask import current_app, flash, g, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext
+from marshmallow import ValidationError
+
+from catalog import queries as catalog_queries
+from finance.gateway import queries as gateway_queries
+from kernel import clock
+from kernel.doors import PageBlueprint, who
+from kernel.errors import DomainError, Invalid
+from kernel.idempotency import Once, request_once
+from kernel.ids import as_id
+from kernel.paging import decode_cursor
+from orders import queries, schemas
+from orders.rules import Wanted
+from orders.services import fulfilment, paying, placing
+from people import queries as people_queries
+from voucher import queries as voucher_queries
+from voucher import services as voucher_services
+from voucher.queries import CampaignView
+
+shop = PageBlueprint("shop", __name__, audience="everyone")
+bp = PageBlueprint("member", __name__, audience="member")
+
+
+def _identity() -> Any:
+    return g.get("identity")
+
+
+def _campaign() -> CampaignView | None:
+    found = voucher_queries.campaigns(now=clock.now())
+    return next((campaign for campaign in found if campaign.status == "open"), None)
+
+
+def _own_voucher(campaign: CampaignView | None) -> Any:
+    identity = _identity()
+    if identity is None or identity.member_id is None or campaign is None:
+        return None
+    placing.expire_own(member_id=identity.member_id, now=clock.now())
+    own = voucher_queries.vouchers_of(identity.member_id, now=clock.now())
+    return next((voucher for voucher in own if voucher.campaign == campaign.slug), None)
+
+
+@shop.get("/")
+def home() -> ResponseReturnValue:
+    """The open campaign, the member's voucher, and its packs."""
+    campaign = _campaign()
+    args = request.args
+    wanted = catalog_queries.Filter(
+        tiers_fen=campaign.tiers_fen if campaign else (),
+        tier_fen=as_id(args.get("tier_fen", "")),
+        merchant_id=as_id(args.get("merchant", "")),
+        region=args.get("region") or None,
+        category=args.get("category") or None,
+        words=args.get("q", "")[:100],
+    )
+    merchants = catalog_queries.merchants()
+    return render_template(
+        "member/home.html",
+        campaign=campaign,
+        voucher=_own_voucher(campaign),
+        packs=catalog_queries.packs(wanted, limit=24, after=decode_cursor(args.get("cursor"))),
+        merchants=merchants,
+        regions=sorted({merchant.region for merchant in merchants}),
+        wanted=wanted,
+        args={name: value for name, value in args.items() if name != "cursor" and value},
+        days_left=(campaign.ends_at - clock.now()).days + 1 if campaign else 0,
+    )
+
+
+@shop.get("/packs/<pack_id>")
+def pack(pack_id: str) -> ResponseReturnValue:
+    """One pack."""
+    return render_template("member/pack.html", pack=catalog_queries.pack(as_id(pack_id)), campaign=_campaign())
+
+
+def _cart() -> list[Wanted]:
+    kept = session.get("cart", {})
+    return [Wanted(int(pack_id), int(quantity)) for pack_id, quantity in kept.items()]
+
+
+def _priced(campaign: CampaignView | None, wanted: list[Wanted]) -> tuple[Any, str | None]:
+    if not wanted or campaign is None:
+        return None, None
+    try:
+        priced = placing.price_basket(slug=campaign.slug, member_id=who().member_id, wanted=wanted, now=clock.now())
+    except Invalid:
+        # A pack that is gone leaves the cart; the rest stays.
+        known = catalog_queries.packs_by_id(line.pack_id for line in wanted)
+        kept = {
+            str(line.pack_id): line.quantity
+            for line in wanted
+            if line.pack_id in known and known[line.pack_id].status == "on_sale"
+        }
+        session["cart"] = kept if len(kept) < len(wanted) else {}
+        return None, gettext("有礼包已下架，已从购物车移除。")
+    return priced, None
+
+
+@bp.get("/cart")
+def cart() -> ResponseReturnValue:
+    """The cart with its price at once."""
+    campaign = _campaign()
+    priced, problem = _priced(campaign, _cart())
+    if problem:
+        flash(problem, "warning")
+        priced, _ = _priced(campaign, _cart())
+    packs = catalog_queries.packs_by_id(line.pack_id for line in _cart())
+    return render_template("member/cart.html", priced=priced, packs=packs, campaign=campaign)
+
+
+@bp.post("/cart")
+def change_cart() -> ResponseReturnValue:
+    """Put a pack in, change how many, or take it out."""
+    pack_id, quantity = as_id(request.form.get("pack_id", "")), as_id(request.form.get("quantity", "1"))
+    if pack_id is None or quantity is None or quantity > 999:
+        raise Invalid("请填写 0 到 999 之间的数量。")
+    kept = dict(session.get("cart", {}))
+    key = str(pack_id)
+    count = quantity + (kept.get(key, 0) if request.form.get("add") else 0)
+    kept[key] = min(count, 999)
+    session["cart"] = {name: value for name, value in list(kept.items())[:50] if value > 0}
+    if request.form.get("add"):
+        flash(gettext("已放入购物车。"), "success")
+    return redirect(url_for("member.cart"), 303)
+
+
+@bp.get("/checkout")
+def checkout() -> ResponseReturnValue:
+    """Ask where the order goes."""
+    return _checkout_page({}, {}, secrets.token_urlsafe(18))
+
+
+def _checkout_page(
+    form: Any, errors: dict[str, list[str]], key: str, problem: str | None = None, status: int = 200
+) -> ResponseReturnValue:
+    campaign = _campaign()
+    priced, gone = _priced(campaign, _cart())
+    if priced is None:
+        if gone:
+            flash(gone, "warning")
+        return redirect(url_for("member.cart"), 303)
+    page = render_template(
+        "member/checkout.html",
+        priced=priced,
+        campaign=campaign,
+        stations=people_queries.stations(),
+        form=form,
+        errors=errors,
+        key=key,
+        problem=problem,
+    )
+    return page, status
+
+
+@bp.post("/checkout")
+def place() -> ResponseReturnValue:
+    """Place the order at the price that was shown."""
+    form = request.form
+    key = form.get("idempotency_key", "") or secrets.token_urlsafe(18)
+    campaign = _campaign()
+    body = {
+        "campaign": campaign.slug if campaign else "-",
+        "lines": [{"pack_id": str(line.pack_id), "quantity": line.quantity} for line in _cart()],
+        "payable_fen": as_id(form.get("payable_fen", "")),
+        "delivery": {
+            name: form.get(name, "")
+            for name in ("kind", "name", "phone", "region", "address", "station_id")
+            if form.get(name)
+        },
+    }
+    settings = current_app.config["HUIGONG"]
+    try:
+        request_body = schemas.PlaceOrder().load(body)
+        answer = placing.place_order(
+            slug=request_body["campaign"],
+            member_id=who().member_id,
+            wanted=[Wanted(line["pack_id"], line["quantity"]) for line in request_body["lines"]],
+            payable_fen=request_body["payable_fen"],
+            delivery=request_body["delivery"],
+            once=_once(key, body),
+            terms=placing.Terms(settings.payment_seconds, settings.max_unpaid),
+            now=clock.now(),
+        )
+    except ValidationError as wrong:
+        messages: Any = wrong.messages
+        return _checkout_page(form, messages.get("delivery", {}), key, status=422)
+    except DomainError as refused:
+        detail = gettext(refused.message, **refused.figures) if refused.figures else gettext(refused.message)
+        return _checkout_page(form, {}, secrets.token_urlsafe(18), problem=detail, status=refused.status)
+    session["cart"] = {}
+    return redirect(url_for("member.order", number=answer.body["number"]), 303)
+
+
+def _once(key: str, body: Any) -> Once:
+    return request_once(person_id=who().person_id, key=key[:200], route=request.path, body=body)
+
+
+@bp.get("/orders")
+def orders() -> ResponseReturnValue:
+    """Own orders, newest first."""
+    now = clock.now()
+    placing.expire_own(member_id=who().member_id, now=now)
+    page = queries.orders_of_member(
+        who().member_id, limit=20, before=decode_cursor(request.args.get("cursor")), now=now
+    )
+    return render_template("member/orders.html", page=page)
+
+
+@bp.get("/orders/<number>")
+def order(number: str) -> ResponseReturnValue:
+    """One own order: what was bought, paid and sent."""
+    now = clock.now()
+    placing.expire_own(member_id=who().member_id, now=now)
+    found = queries.order_of_member(number, member_id=who().member_id, now=now)
+    return render_template(
+        "member/order.html",
+        order=found,
+        payments=gateway_queries.of_order(found.id),
+        refunds=gateway_queries.refunds_of(found.id),
+        minutes_left=max(0, int((found.expires_at - now).total_seconds()) // 60) if found.expires_at else 0,
+        key=secrets.token_urlsafe(18),
+    )
+
+
+@bp.post("/orders/<number>/pay")
+def pay(number: str) -> ResponseReturnValue:
+    """Go to the cashier."""
+    settings = current_app.config["HUIGONG"]
+    answer = paying.start_payment(
+        number=number,
+        member_id=who().member_id,
+        provider="sandbox",
+        allowed=settings.member_providers,
+        bank_account=settings.bank_account,
+        once=_once(request.form.get("idempotency_key", "") or secrets.token_urlsafe(18), {"provider": "sandbox"}),
+        now=clock.now(),
+    )
+    return redirect(answer.body["redirect_url"], 303)
+
+
+@bp.post("/orders/<number>/cancel")
+def cancel(number: str) -> ResponseReturnValue:
+    """Cancel an unpaid order."""
+    placing.cancel(number=number, member_id=who().member_id, now=clock.now())
+    flash(gettext("订单已取消，福利券已退回余额。"), "success")
+    return redirect(url_for("member.order", number=number), 303)
+
+
+@bp.post("/orders/<number>/parcels/<parcel>/receive")
+def receive(number: str, parcel: str) -> ResponseReturnValue:
+    """A parcel has arrived."""
+    fulfilment.receive(number=number, parcel=parcel, member_id=who().member_id, now=clock.now())
+    flash(gettext("已确认收货。"), "success")
+    return redirect(url_for("member.order", number=number), 303)
+
+
+@bp.get("/vouchers")
+def vouchers() -> ResponseReturnValue:
+    """Own vouchers, each with its history."""
+    now = clock.now()
+    placing.expire_own(member_id=who().member_id, now=now)
+    own = voucher_queries.vouchers_of(who().member_id, now=now)
+    histories = {voucher.id: voucher_queries.entries_of(voucher.id, member_id=who().member_id) for voucher in own[:10]}
+    held = {voucher.campaign for voucher in own}
+    claimable = [
+        campaign
+        for campaign in voucher_queries.campaigns(now=now)
+        if campaign.status == "open" and campaign.issue_mode == "claim" and campaign.slug not in held
+    ]
+    return render_template("member/vouchers.html", vouchers=own, histories=histories, claimable=claimable)
+
+
+@bp.post("/campaigns/<slug>/claim")
+def claim(slug: str) -> ResponseReturnValue:
+    """Claim a campaign's voucher."""
+    voucher_services.claim(slug=slug, member_id=who().member_id, now=clock.now())
+    flash(gettext("福利券已领取。"), "success")
+    return redirect(url_for("member.vouchers"), 303)

@@ -1,0 +1,155 @@
+"""An operator's pages: what was issued and spent, issue, bank transfers, the proof."""
+
+import re
+import secrets
+from typing import Any
+
+from flask import flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext
+
+from finance.gateway import queries as gateway_queries
+from kernel import clock, jobs
+from kernel.doors import PageBlueprint, who
+from kernel.errors import DomainError, NotFound
+from kernel.idempotency import request_once
+from kernel.ids import as_id
+from orders import queries
+from orders.services import paying
+from people import queries as people_queries
+from voucher import queries as voucher_queries
+from voucher import services as voucher_services
+
+bp = PageBlueprint("operator", __name__, audience="operator", url_prefix="/admin")
+
+
+def _once(body: Any) -> Any:
+    key = request.form.get("idempotency_key", "")[:200] or secrets.token_urlsafe(18)
+    return request_once(person_id=who().person_id, key=key, route=request.path, body=body)
+
+
+@bp.get("/")
+def home() -> ResponseReturnValue:
+    """Each campaign's figures."""
+    campaigns = voucher_queries.campaigns(now=clock.now())
+    slug = request.args.get("campaign") or (campaigns[0].slug if campaigns else None)
+    report = queries.campaign_report(slug, now=clock.now()) if slug else None
+    return render_template(
+        "operator/home.html",
+        campaigns=campaigns,
+        report=report,
+        campaign=voucher_queries.campaign(slug, now=clock.now()) if slug else None,
+        waiting=len(gateway_queries.waiting_transfers()),
+    )
+
+
+@bp.route("/campaigns/<slug>/issue", methods=["GET", "POST"])
+def issue(slug: str) -> ResponseReturnValue:
+    """Choose an audience, see its count and cost, then issue."""
+    form, preview, problem, status = request.form, None, None, 200
+    if request.method == "POST":
+        chosen = _audience(form)
+        if not chosen:
+            problem, status = gettext("请选择一种发放对象。"), 422
+        else:
+            audience = voucher_services.audience_of(chosen)
+            try:
+                if "preview" in form:
+                    preview = voucher_services.preview_issue(slug=slug, audience=audience)
+                else:
+                    answer = voucher_services.ask_to_issue(
+                        slug=slug, audience=audience, arguments=chosen, once=_once(chosen), now=clock.now()
+                    )
+                    return redirect(url_for("operator.job", job_id=answer.body["id"]), 303)
+            except DomainError as refused:
+                problem, status = gettext(refused.message, **refused.figures), refused.status
+    page = render_template(
+        "operator/issue.html",
+        campaign=voucher_queries.campaign(slug, now=clock.now()),
+        unions=people_queries.unions(),
+        form=form,
+        preview=preview,
+        problem=problem,
+        key=secrets.token_urlsafe(18),
+    )
+    return page, status
+
+
+def _audience(form: Any) -> dict[str, Any]:
+    kind = form.get("audience")
+    if kind == "all":
+        return {"all": True}
+    if kind == "unions":
+        union_ids = [as_id(text) for text in form.getlist("union_ids")]
+        return {"union_ids": [key for key in union_ids if key is not None]} if union_ids else {}
+    if kind == "member_nos":
+        member_nos = re.split(r"[\s,，;；]+", form.get("member_nos", "").strip())[:30_000]
+        return {"member_nos": member_nos} if member_nos != [""] else {}
+    return {"honour": "model_worker"} if kind == "honour" else {}
+
+
+@bp.get("/jobs/<job_id>")
+def job(job_id: str) -> ResponseReturnValue:
+    """How far a job is."""
+    found = jobs.find(as_id(job_id) or 0)
+    if found is None:
+        raise NotFound("没有这个任务。")
+    return render_template("operator/job.html", job=found)
+
+
+@bp.get("/transfers")
+def transfers() -> ResponseReturnValue:
+    """Bank transfers to look for on the statement."""
+    return _transfers_page({}, None)
+
+
+def _transfers_page(form: Any, problem: str | None, status: int = 200) -> ResponseReturnValue:
+    waiting = gateway_queries.waiting_transfers()
+    found = queries.orders_by_id((payment.order_id for payment in waiting), now=clock.now())
+    unions = {union.id: union.name for union in people_queries.unions()}
+    page = render_template(
+        "operator/transfers.html",
+        waiting=waiting,
+        orders=found,
+        unions=unions,
+        form=form,
+        problem=problem,
+        key=secrets.token_urlsafe(18),
+    )
+    return page, status
+
+
+def fen_of(text: str) -> int | None:
+    """Return the fen of an amount typed in yuan, or None where it is none. No float is involved.
+
+    >>> fen_of("12,130"), fen_of("¥0.5"), fen_of("1.234"), fen_of("-1")
+    (1213000, 50, None, None)
+    """
+    found = re.fullmatch(r"¥?([0-9]{1,11})(?:\.([0-9]{1,2}))?", text.replace(",", "").strip(), re.ASCII)
+    return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0")) if found else None
+
+
+@bp.post("/transfers/<payment_id>/confirm")
+def confirm(payment_id: str) -> ResponseReturnValue:
+    """A bank transfer has arrived."""
+    amount_fen = fen_of(request.form.get("amount", ""))
+    if amount_fen is None:
+        return _transfers_page(request.form, gettext("请填写到账金额，例如 12130.00。"), 422)
+    try:
+        paying.confirm_transfer(
+            payment_id=as_id(payment_id),
+            amount_fen=amount_fen,
+            actor_id=who().person_id,
+            once=_once(amount_fen),
+            now=clock.now(),
+        )
+    except DomainError as refused:
+        return _transfers_page(request.form, gettext(refused.message, **refused.figures), refused.status)
+    flash(gettext("已确认到账。"), "success")
+    return redirect(url_for("operator.transfers"), 303)
+
+
+@bp.get("/check")
+def check() -> ResponseReturnValue:
+    """The five conservation rules over the whole database."""
+    return render_template("operator/check.html", breaches=queries.all_breaches())

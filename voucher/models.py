@@ -1,0 +1,75 @@
+"""Campaigns with their budgets, and members' vouchers. What must never be negative is checked by the tables."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, String, UniqueConstraint
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.orm import Mapped, mapped_column
+
+from kernel.db import Base, Id, Json, UtcDateTime
+
+
+class Campaign(Base):
+    """活动: a time-boxed programme with its rule and budgets, all amounts in fen.
+
+    `member_committed_fen` is the face value of the vouchers out; `bulk_committed_fen` what bulk orders hold or have
+    redeemed.
+    """
+
+    __tablename__ = "campaigns"
+    __table_args__ = (
+        CheckConstraint("starts_at < ends_at", name="period"),
+        CheckConstraint("step_fen > 0 AND save_fen >= 0 AND save_fen <= step_fen AND face_fen >= 0", name="rule"),
+        CheckConstraint("member_committed_fen BETWEEN 0 AND member_budget_fen", name="member_budget"),
+        CheckConstraint("bulk_committed_fen BETWEEN 0 AND bulk_budget_fen", name="bulk_budget"),
+        CheckConstraint("issue_mode IN ('push', 'claim')", name="issue_mode"),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    slug: Mapped[str] = mapped_column(String(40), unique=True)
+    name: Mapped[str] = mapped_column(String(120))
+    name_en: Mapped[str] = mapped_column(String(200), default="")
+    starts_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ends_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    step_fen: Mapped[int] = mapped_column(Id)
+    save_fen: Mapped[int] = mapped_column(Id)
+    face_fen: Mapped[int] = mapped_column(Id)
+    tiers_fen: Mapped[list[int]] = mapped_column(Json)
+    member_budget_fen: Mapped[int] = mapped_column(Id)
+    member_committed_fen: Mapped[int] = mapped_column(Id, default=0)
+    bulk_budget_fen: Mapped[int] = mapped_column(Id)
+    bulk_committed_fen: Mapped[int] = mapped_column(Id, default=0)
+    issue_mode: Mapped[str] = mapped_column(String(10))
+    pack_limit: Mapped[int | None]
+    recipient_cap_fen: Mapped[int | None] = mapped_column(Id)
+    bulk_payment_days: Mapped[int] = mapped_column(default=7)
+
+
+class Voucher(Base):
+    """福利券: one member's purse of savings in one campaign. What is not held, redeemed or ended is its balance."""
+
+    __tablename__ = "vouchers"
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "member_id"),
+        CheckConstraint(
+            "held_fen >= 0 AND redeemed_fen >= 0 AND expired_fen >= 0 AND revoked_fen >= 0", name="not_negative"
+        ),
+        CheckConstraint("held_fen + redeemed_fen + expired_fen + revoked_fen <= face_fen", name="within_face"),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"))
+    member_id: Mapped[int] = mapped_column(ForeignKey("members.id"), index=True)
+    code: Mapped[str] = mapped_column(String(60), unique=True)
+    face_fen: Mapped[int] = mapped_column(Id)
+    held_fen: Mapped[int] = mapped_column(Id, default=0)
+    redeemed_fen: Mapped[int] = mapped_column(Id, default=0)
+    expired_fen: Mapped[int] = mapped_column(Id, default=0)
+    revoked_fen: Mapped[int] = mapped_column(Id, default=0)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    issued_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    @hybrid_property
+    def balance_fen(self) -> int:
+        """可用余额, in fen."""
+        return self.face_fen - self.held_fen - self.redeemed_fen - self.expired_fen - self.revoked_fen

@@ -1,0 +1,134 @@
+"""Campaigns and vouchers in and out."""
+
+from marshmallow import fields, validate
+
+from kernel.schemas import Base, IdField, Moment, Text, fen, text
+
+
+class Rule(Base):
+    """满减, in fen."""
+
+    step_fen = fen(minimum=1)
+    save_fen = fen()
+    face_fen = fen()
+
+
+class Campaign(Base):
+    """活动."""
+
+    slug = fields.String()
+    name = fields.String()
+    starts_at = Moment()
+    ends_at = Moment()
+    status = fields.String()
+    rule = fields.Function(
+        lambda view: {
+            "step_fen": view.offer.step_fen,
+            "save_fen": view.offer.save_fen,
+            "face_fen": view.face_fen,
+        }
+    )
+    tiers_fen = fields.List(fields.Integer())
+    issue_mode = fields.String()
+
+
+class AdminCampaign(Campaign):
+    """活动, with its budgets."""
+
+    member_budget_fen = fields.Integer()
+    member_committed_fen = fields.Integer()
+    bulk_budget_fen = fields.Integer()
+    bulk_committed_fen = fields.Integer()
+
+
+class NewCampaign(Base):
+    """What makes a campaign."""
+
+    slug = fields.String(required=True, validate=validate.Regexp(r"^[a-z0-9][a-z0-9-]{0,39}\Z"))
+    name = text(120)
+    name_en = Text(load_default="", validate=validate.Length(max=200))
+    starts_at = fields.AwareDateTime(required=True)
+    ends_at = fields.AwareDateTime(required=True)
+    rule = fields.Nested(Rule, required=True)
+    tiers_fen = fields.List(fen(minimum=1), required=True, validate=validate.Length(min=1, max=20))
+    member_budget_fen = fen()
+    bulk_budget_fen = fen(required=False, load_default=0)
+    issue_mode = fields.String(load_default="push", validate=validate.OneOf(("push", "claim")))
+    pack_limit = fields.Integer(
+        load_default=None, allow_none=True, strict=True, validate=validate.Range(min=1, max=10**6)
+    )
+    recipient_cap_fen = fen(required=False, load_default=None, allow_none=True)
+
+
+class RuleChange(Base):
+    """A part of the rule."""
+
+    step_fen = fen(required=False, minimum=1)
+    save_fen = fen(required=False)
+    face_fen = fen(required=False)
+
+
+class CampaignChange(Base):
+    """What changes of a campaign; what is not named stays."""
+
+    name = text(120, required=False)
+    name_en = Text(validate=validate.Length(max=200))
+    starts_at = fields.AwareDateTime()
+    ends_at = fields.AwareDateTime()
+    rule = fields.Nested(RuleChange)
+    tiers_fen = fields.List(fen(minimum=1), validate=validate.Length(min=1, max=20))
+    member_budget_fen = fen(required=False)
+    bulk_budget_fen = fen(required=False)
+    issue_mode = fields.String(validate=validate.OneOf(("push", "claim")))
+    pack_limit = fields.Integer(allow_none=True, strict=True, validate=validate.Range(min=1, max=10**6))
+    recipient_cap_fen = fen(required=False, allow_none=True)
+
+
+class Voucher(Base):
+    """福利券, in fen."""
+
+    id = IdField()
+    campaign = fields.String()
+    code = fields.String()
+    face_fen = fields.Integer()
+    balance_fen = fields.Integer()
+    held_fen = fields.Integer()
+    redeemed_fen = fields.Integer()
+    status = fields.String()
+    expires_at = Moment()
+
+
+class Entry(Base):
+    """One line of a voucher's history, in fen."""
+
+    kind = fields.String()
+    amount_fen = fields.Integer(attribute="amount")
+    change_fen = fields.Integer()
+    balance_fen = fields.Integer()
+    order_number = IdField(attribute="order_id", allow_none=True)
+    at = Moment()
+
+
+class AudienceChoice(Base):
+    """Who gets vouchers: exactly one of these."""
+
+    all = fields.Boolean(load_default=False)
+    union_ids = fields.List(IdField(), load_default=list, validate=validate.Length(max=10_000))
+    member_nos = fields.List(Text(), load_default=list, validate=validate.Length(max=30_000))
+    honour = Text(load_default=None, allow_none=True, validate=validate.Length(max=40))
+
+
+class Issue(Base):
+    """An issue's audience."""
+
+    audience = fields.Nested(AudienceChoice, required=True)
+
+
+class Job(Base):
+    """How far a job is."""
+
+    id = IdField()
+    status = fields.String()
+    done = fields.Integer()
+    total = fields.Integer()
+    error = fields.String(allow_none=True)

@@ -1,0 +1,277 @@
+"""Use-cases of campaigns and vouchers: make a campaign, issue, claim."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, func, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import String
+
+from finance.ledger import rules as ledger
+from finance.ledger import steps as ledger_steps
+from finance.ledger.rules import Cause, Posting
+from kernel import idempotency, jobs
+from kernel.db import db, rows_changed, transaction
+from kernel.errors import Invalid, NotFound, OverLimit, StateConflict
+from kernel.idempotency import Answer, Once
+from people import queries as people_queries
+from voucher.models import Campaign, Voucher
+from voucher.rules import OPEN, CampaignClosed, campaign_status
+
+CHUNK = 5000
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who vouchers are issued to: exactly one of these is set."""
+
+    everyone: bool = False
+    union_ids: Sequence[int] = ()
+    member_nos: Sequence[str] = ()
+    honour: str | None = None
+
+    def members(self) -> Select[Any]:
+        """The statement that selects them."""
+        return people_queries.audience(
+            everyone=self.everyone,
+            union_ids=self.union_ids,
+            member_nos=self.member_nos,
+            honour=self.honour,
+        )
+
+
+class DuplicateSlug(Invalid):
+    """Another campaign has this slug."""
+
+
+def create_campaign(*, details: dict[str, Any], actor_id: int | None, now: datetime) -> None:
+    """Make a campaign and put its budgets on the ledger. Raises Invalid for what cannot be."""
+    _check(details)
+    with transaction():
+        if db.session.scalar(select(Campaign.id).filter_by(slug=details["slug"])) is not None:
+            raise DuplicateSlug(errors={"slug": ["已有同名活动。"]})
+        campaign = Campaign(**details)
+        db.session.add(campaign)
+        db.session.flush()
+        budgets = [
+            Posting(ledger.DISTRICT_FUNDS, account, amount_fen, campaign_id=campaign.id)
+            for account, amount_fen in (
+                (ledger.BUDGET_MEMBER, campaign.member_budget_fen),
+                (ledger.BUDGET_BULK, campaign.bulk_budget_fen),
+            )
+            if amount_fen > 0
+        ]
+        ledger_steps.post(Cause("budget", str(campaign.id), actor_id=actor_id), budgets, now=now)
+
+
+def _check(details: dict[str, Any]) -> None:
+    errors: dict[str, list[str]] = {}
+    if details["starts_at"] >= details["ends_at"]:
+        errors["ends_at"] = ["结束时间必须晚于开始时间。"]
+    if details["save_fen"] > details["step_fen"]:
+        errors["rule.save_fen"] = ["优惠不能超过每满金额。"]
+    if len(set(details["tiers_fen"])) != len(details["tiers_fen"]):
+        errors["tiers_fen"] = ["档位不能重复。"]
+    if errors:
+        raise Invalid(errors=errors)
+
+
+def change_campaign(*, slug: str, changes: dict[str, Any], now: datetime) -> None:
+    """Change what may still change: name, end, budgets upwards. Raises StateConflict for a promise already made."""
+    with transaction():
+        campaign = db.session.scalar(select(Campaign).filter_by(slug=slug).with_for_update())
+        if campaign is None:
+            raise NotFound("没有这个活动。")
+        promised = campaign.member_committed_fen > 0 or campaign.bulk_committed_fen > 0
+        if promised and {"step_fen", "save_fen", "face_fen", "starts_at", "issue_mode"} & set(changes):
+            raise StateConflict("活动已发放或已使用，规则不能再改。")
+        merged = {
+            name: changes.get(name, getattr(campaign, name))
+            for name in ("starts_at", "ends_at", "step_fen", "save_fen", "tiers_fen")
+        }
+        _check(merged)
+        raised = [
+            (account, changes[name] - getattr(campaign, name))
+            for account, name in (
+                (ledger.BUDGET_MEMBER, "member_budget_fen"),
+                (ledger.BUDGET_BULK, "bulk_budget_fen"),
+            )
+            if name in changes
+        ]
+        if changes.get("member_budget_fen", campaign.member_budget_fen) < campaign.member_committed_fen:
+            raise OverLimit("预算不能低于已发放的金额。")
+        if changes.get("bulk_budget_fen", campaign.bulk_budget_fen) < campaign.bulk_committed_fen:
+            raise OverLimit("预算不能低于已占用的金额。")
+        for name, value in changes.items():
+            setattr(campaign, name, value)
+        postings = [
+            Posting(ledger.DISTRICT_FUNDS, account, by_fen, campaign_id=campaign.id)
+            if by_fen > 0
+            else Posting(account, ledger.DISTRICT_FUNDS, -by_fen, campaign_id=campaign.id)
+            for account, by_fen in raised
+            if by_fen != 0
+        ]
+        ledger_steps.post(Cause("budget", f"{campaign.id}:{now.timestamp():.6f}"), postings, now=now)
+
+
+def claim(*, slug: str, member_id: int | None, now: datetime) -> bool:
+    """Give the member a voucher where the campaign lets members claim; a second claim changes nothing.
+
+    Returns whether the voucher is new.
+
+    Raises CampaignClosed, StateConflict (a 'push' campaign) and OverLimit (the budget is promised away).
+    """
+    with transaction():
+        campaign = db.session.scalar(select(Campaign).filter_by(slug=slug))
+        if campaign is None or member_id is None:
+            raise NotFound("没有这个活动。")
+        owned = select(Voucher.id).filter_by(campaign_id=campaign.id, member_id=member_id)
+        if db.session.scalar(owned) is not None:
+            return False
+        if campaign.issue_mode != "claim":
+            raise StateConflict("本活动的福利券由工会统一发放，无需领取。")
+        if campaign_status(starts_at=campaign.starts_at, ends_at=campaign.ends_at, now=now) != OPEN:
+            raise CampaignClosed("活动未开始或已结束。")
+        return _issue_to(campaign, people_queries.audience(everyone=True), only_member=member_id, now=now) == 1
+
+
+def preview_issue(*, slug: str, audience: Audience) -> dict[str, int]:
+    """Return how many members would get a voucher, what it promises, and what budget is left, in fen."""
+    campaign = db.session.scalar(select(Campaign).filter_by(slug=slug))
+    if campaign is None:
+        raise NotFound("没有这个活动。")
+    members = people_queries.count_of(_without_voucher(campaign.id, audience.members()))
+    return {
+        "members": members,
+        "cost_fen": members * campaign.face_fen,
+        "budget_left_fen": campaign.member_budget_fen - campaign.member_committed_fen,
+    }
+
+
+def ask_to_issue(*, slug: str, audience: Audience, arguments: dict[str, Any], once: Once, now: datetime) -> Answer:
+    """Start issuing vouchers to an audience; refused where the budget does not cover it (OverLimit)."""
+    with transaction():
+        if (first := idempotency.begin(once)) is not None:
+            return first
+        preview = preview_issue(slug=slug, audience=audience)
+        if preview["cost_fen"] > preview["budget_left_fen"]:
+            raise OverLimit("预算不足：需要 %(cost)s 分，剩余 %(left)s 分。", **_budget_figures(preview))
+        job_id = jobs.enqueue(
+            kind="issue",
+            arguments={"slug": slug, **arguments},
+            total=preview["members"],
+            asked_by=once.person_id,
+            now=now,
+        )
+        return idempotency.finish(
+            once,
+            {"id": str(job_id), "job_id": str(job_id), "status": "queued", "done": 0, "total": preview["members"]},
+        )
+
+
+def _budget_figures(preview: dict[str, int]) -> dict[str, Any]:
+    return {"cost": preview["cost_fen"], "left": preview["budget_left_fen"]}
+
+
+def issue_chunk(job_id: int | None, *, slug: str, audience: Audience, now: datetime) -> bool:
+    """Issue to the next members of an audience who have no voucher yet; return True when none is left.
+
+    One transaction: the vouchers, the budget they take, their ledger entries and the job's progress.
+    """
+    with transaction():
+        campaign = db.session.scalar(select(Campaign).filter_by(slug=slug))
+        if campaign is None:
+            raise NotFound("没有这个活动。")
+        issued = _issue_to(campaign, audience.members(), limit=CHUNK, now=now)
+        if job_id is not None:
+            jobs.progress(job_id, done=issued)
+    return issued < CHUNK
+
+
+def _without_voucher(campaign_id: int, members: Select[Any]) -> Select[Any]:
+    member_id = members.selected_columns[0]
+    has_one = select(Voucher.id).where(Voucher.campaign_id == campaign_id, Voucher.member_id == member_id)
+    return members.where(~has_one.exists())
+
+
+def _issue_to(
+    campaign: Campaign,
+    members: Select[Any],
+    *,
+    now: datetime,
+    limit: int | None = None,
+    only_member: int | None = None,
+) -> int:
+    """Give vouchers to members who have none, take their face value from the budget, and post it."""
+    engine_insert = postgresql.insert if db.session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    member_id = members.selected_columns[0]
+    chosen = _without_voucher(campaign.id, members).order_by(member_id).limit(limit)
+    if only_member is not None:
+        chosen = chosen.where(member_id == only_member)
+    # The budget row is taken first: whoever issues in this campaign does so one after the other.
+    db.session.execute(select(Campaign.id).where(Campaign.id == campaign.id).with_for_update(key_share=True))
+    newest = db.session.scalar(select(func.coalesce(func.max(Voucher.id), 0))) or 0
+    picked = chosen.subquery()
+    source = select(
+        literal(campaign.id),
+        picked.c[0],
+        literal(f"{campaign.slug.upper()}-").concat((literal(10_000_000) + picked.c[0]).cast(String)),
+        literal(campaign.face_fen),
+        literal(0),
+        literal(0),
+        literal(0),
+        literal(0),
+        literal(now, Voucher.issued_at.type),
+    )
+    columns = [
+        "campaign_id",
+        "member_id",
+        "code",
+        "face_fen",
+        "held_fen",
+        "redeemed_fen",
+        "expired_fen",
+        "revoked_fen",
+        "issued_at",
+    ]
+    made = rows_changed(
+        engine_insert(Voucher).from_select(columns, source.where(literal(1) == 1)).on_conflict_do_nothing()
+    )
+    issued = made
+    if issued == 0:
+        return 0
+    cost_fen = issued * campaign.face_fen
+    taken = rows_changed(
+        update(Campaign)
+        .where(
+            Campaign.id == campaign.id,
+            Campaign.member_committed_fen + cost_fen <= Campaign.member_budget_fen,
+        )
+        .values(member_committed_fen=Campaign.member_committed_fen + cost_fen)
+    )
+    if taken == 0:
+        raise OverLimit("福利券已领完。" if only_member is not None else "会员预算不足，发放已停止。")
+    fresh = select(Voucher.id, Voucher.campaign_id, Voucher.face_fen).where(
+        Voucher.campaign_id == campaign.id, Voucher.id > newest, Voucher.face_fen > 0
+    )
+    if only_member is not None:
+        fresh = fresh.where(Voucher.member_id == only_member)
+    ledger_steps.post_issue(fresh, debit=ledger.BUDGET_MEMBER, credit=ledger.VOUCHER_BALANCE, now=now)
+    return issued
+
+
+def audience_of(chosen: dict[str, Any]) -> Audience:
+    """Return the audience that a request or a job's arguments name."""
+    return Audience(
+        everyone=chosen.get("all", False),
+        union_ids=[int(union_id) for union_id in chosen.get("union_ids", ())],
+        member_nos=chosen.get("member_nos", ()),
+        honour=chosen.get("honour"),
+    )
+
+
+def issue_job(job_id: int, arguments: dict[str, Any], now: datetime) -> bool:
+    """Do one step of an issue job (kernel.jobs.Handler)."""
+    return issue_chunk(job_id, slug=arguments["slug"], audience=audience_of(arguments), now=now)

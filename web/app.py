@@ -1,0 +1,168 @@
+"""The app factory: every room's doors, one access rule, one kind of error."""
+
+from datetime import datetime
+from typing import Any
+
+from babel.dates import format_datetime
+from flask import Flask, g, request, session
+from flask_babel import Babel, get_locale
+from flask_bootstrap import Bootstrap5
+from flask_migrate import Migrate
+from flask_smorest import Api
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+import catalog.api
+import orders.api.member
+import orders.api.merchant
+import orders.api.operator
+import orders.api.union
+import orders.views_member
+import orders.views_merchant
+import orders.views_operator
+import orders.views_union
+import people.api
+import voucher.api
+from kernel import clock
+from kernel.clock import local
+from kernel.db import db, prepare_engine
+from kernel.errors import NotFound
+from kernel.money import yuan
+from voucher import queries as voucher_queries
+from web import access, cli, health, pages, problems
+from web.settings import INSTANCE, ROOT, Settings, read
+
+LANGUAGES = ("zh_CN", "en")
+API_BLUEPRINTS = (
+    voucher.api.everyone,
+    voucher.api.member,
+    voucher.api.operator,
+    catalog.api.everyone,
+    catalog.api.merchant,
+    catalog.api.operator,
+    people.api.signed_in,
+    people.api.everyone,
+    orders.api.member.bp,
+    orders.api.union.bp,
+    orders.api.merchant.bp,
+    orders.api.operator.bp,
+)
+PAGE_BLUEPRINTS = (
+    pages.bp,
+    orders.views_member.shop,
+    orders.views_member.bp,
+    orders.views_union.bp,
+    orders.views_merchant.bp,
+    orders.views_operator.bp,
+    health.bp,
+)
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Return the application. Raises UnsafeSetting where production would start unsafely."""
+    settings = settings or read()
+    app = Flask("huigong", root_path=str(ROOT / "web"), instance_path=str(INSTANCE))
+    app.config.update(_flask_config(settings))
+    app.config["HUIGONG"] = settings
+    app.config["TIERS_OF"] = _tiers_of
+    INSTANCE.mkdir(exist_ok=True)
+    if settings.trusted_proxies:
+        count = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    db.init_app(app)
+    with app.app_context():
+        prepare_engine(db.engine)
+    Migrate(app, db, directory=str(ROOT / "migrations"), render_as_batch=True, compare_type=True)
+    Babel(app, locale_selector=_language, default_translation_directories=str(ROOT / "web" / "translations"))
+    Bootstrap5(app)
+    api = Api(app)
+    for blueprint in API_BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    for page_blueprint in PAGE_BLUEPRINTS:
+        app.register_blueprint(page_blueprint)
+    access.install(app)
+    # flask-smorest answers HTTP errors itself unless told otherwise: ours replace its.
+    problems.install(app)
+    app.context_processor(_for_templates)
+    app.after_request(_headers)
+    cli.install(app)
+    return app
+
+
+def _flask_config(settings: Settings) -> dict[str, Any]:
+    postgresql = settings.database_url.startswith("postgresql")
+    options: dict[str, Any] = {"pool_pre_ping": False}
+    if postgresql:
+        options |= {"pool_size": 5, "max_overflow": 5, "pool_timeout": 10}
+    else:
+        options |= {"connect_args": {"timeout": 30}}
+    return {
+        "SECRET_KEY": settings.secret_key or "unset",
+        "SQLALCHEMY_DATABASE_URI": settings.database_url,
+        "SQLALCHEMY_ENGINE_OPTIONS": options,
+        "API_TITLE": "Huigong",
+        "API_VERSION": "v1",
+        "OPENAPI_VERSION": "3.0.3",
+        "OPENAPI_URL_PREFIX": "/api/v1",
+        "OPENAPI_JSON_PATH": "openapi.json",
+        "JSON_SORT_KEYS": False,
+        "MAX_CONTENT_LENGTH": 10 * 1024 * 1024,
+        "MAX_FORM_MEMORY_SIZE": 1024 * 1024,
+        "BABEL_DEFAULT_LOCALE": "zh_CN",
+        "BABEL_DEFAULT_TIMEZONE": "Asia/Shanghai",
+        "SESSION_COOKIE_SECURE": settings.secure_cookies,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "WTF_CSRF_TIME_LIMIT": None,
+        "WTF_CSRF_SSL_STRICT": settings.secure_cookies,
+        "BOOTSTRAP_SERVE_LOCAL": True,
+    }
+
+
+def _tiers_of(slug: str | None) -> tuple[int, ...] | None:
+    """The tiers of a campaign's packs; all where none is named, none where there is no such campaign."""
+    if slug is None:
+        return None
+    try:
+        return voucher_queries.campaign(slug, now=clock.now()).tiers_fen
+    except NotFound:
+        return ()
+
+
+def _language() -> str:
+    chosen = session.get("language") if not request.path.startswith("/api/") else None
+    if chosen in LANGUAGES:
+        return str(chosen)
+    return request.accept_languages.best_match(["zh_CN", "zh", "en"], default="zh_CN").replace("zh", "zh_CN", 1)[:5]
+
+
+def _local_time(moment: datetime | None) -> str:
+    if moment is None:
+        return ""
+    return format_datetime(
+        local(moment), "MMMd日 HH:mm" if str(get_locale()) == "zh_CN" else "d MMM HH:mm", locale=get_locale()
+    )
+
+
+def _for_templates() -> dict[str, Any]:
+    return {
+        "yuan": yuan,
+        "who": g.get("identity"),
+        "locale": str(get_locale()),
+        "local_time": _local_time,
+    }
+
+
+def _headers(response: Any) -> Any:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    response.headers.setdefault("X-Frame-Options", "DENY")
+    response.headers.setdefault(
+        "Content-Security-Policy",
+        "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; frame-ancestors 'none'; "
+        "base-uri 'self'; form-action 'self'"
+        if request.path != "/api/docs"
+        else "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
+    )
+    return response

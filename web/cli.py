@@ -1,0 +1,153 @@
+"""Commands: `huigong …`."""
+
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import click
+from flask import Flask
+from flask_migrate import upgrade
+
+from kernel import clock, jobs
+from kernel.db import db
+from kernel.errors import DomainError
+from orders import queries as order_queries
+from orders.services import placing
+from people import services as people_services
+from voucher import services as voucher_services
+from web import demo as demonstration
+from web import health
+from web.settings import ROOT, UnsafeSetting, read
+
+HANDLERS: dict[str, jobs.Handler] = {"issue": voucher_services.issue_job}
+
+
+def install(app: Flask) -> None:
+    """Give the app its commands."""
+    app.cli.add_command(main)
+
+
+@click.group()
+def main() -> None:
+    """惠工: a district union's welfare campaign."""
+
+
+def _app() -> Flask:
+    from web.app import create_app  # the factory imports this module
+
+    try:
+        return create_app()
+    except UnsafeSetting as unsafe:
+        click.echo(f"huigong: refused to start: {unsafe}", err=True)
+        sys.exit(2)
+
+
+def _prepare(app: Flask) -> None:
+    """Bring a fresh or SQLite database to the current migration; refuse an outdated PostgreSQL one."""
+    with app.app_context():
+        current = health.current_revision()
+        if current == health.expected_revision():
+            return
+        if current is None or db.engine.dialect.name == "sqlite":
+            upgrade(directory=str(ROOT / "migrations"))
+            return
+    click.echo("huigong: the database is not at the current migration: run 'flask --app wsgi db upgrade'", err=True)
+    sys.exit(2)
+
+
+@main.command()
+@click.argument("login")
+@click.option("--name", default="command line", help="What the token is for.")
+def token(login: str, name: str) -> None:
+    """Print a bearer token for LOGIN (a phone number or a staff name)."""
+    with _app().app_context():
+        try:
+            click.echo(people_services.make_token(login=login, name=name, now=clock.now()))
+        except DomainError as refused:
+            click.echo(f"huigong: {refused}", err=True)
+            sys.exit(1)
+
+
+@main.command()
+def sweep() -> None:
+    """Expire what is due, now."""
+    with _app().app_context():
+        total = 0
+        while expired := placing.expire_due(now=clock.now()):
+            total += expired
+        click.echo(f"{total} orders expired")
+
+
+@main.command()
+def check() -> None:
+    """Check the conservation rules over the whole database: exit 0, or 1 with each breach."""
+    with _app().app_context():
+        breaches = order_queries.all_breaches()
+    for breach in breaches:
+        click.echo(breach)
+    if breaches:
+        click.echo(f"{len(breaches)} breaches", err=True)
+        sys.exit(1)
+    click.echo("all five conservation rules hold")
+
+
+@main.command()
+@click.option("--until-parent-exits", is_flag=True, hidden=True)
+@click.option("--every", default=1.0, help="Seconds between looks.")
+def worker(until_parent_exits: bool, every: float) -> None:
+    """Expire what is due and run jobs, until stopped."""
+    app = _app()
+    parent = os.getppid()
+    while not (until_parent_exits and os.getppid() != parent):
+        with app.app_context():
+            try:
+                placing.expire_due(now=clock.now())
+                while jobs.run_next(HANDLERS, clock=clock.now):
+                    pass
+            except Exception:  # the database may be away for a moment; the next look tries again
+                app.logger.exception("the worker's look failed")
+                db.session.rollback()
+        time.sleep(every)
+
+
+@main.command()
+@click.option("--port", default=lambda: int(os.environ.get("PORT", "8000")), type=int)
+@click.option("--host", default="127.0.0.1")
+def serve(port: int, host: str) -> None:
+    """Serve with gunicorn on DATABASE_URL, with a worker beside it."""
+    _prepare(_app())
+    _exec_server(host, port)
+
+
+def _exec_server(host: str, port: int) -> None:
+    # The worker watches its parent, which becomes gunicorn: it goes when gunicorn goes, however that happens.
+    subprocess.Popen([sys.executable, "-m", "web.cli", "worker", "--until-parent-exits"], cwd=ROOT)
+    command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "-b", f"{host}:{port}"]
+    os.chdir(ROOT)
+    os.execv(sys.executable, [*command, "wsgi:app"])
+
+
+@main.command()
+@click.option("--load-only", is_flag=True, help="Load the demonstration data and exit.")
+@click.option("--port", default=lambda: int(os.environ.get("PORT", "8000")), type=int)
+def demo(load_only: bool, port: int) -> None:
+    """Load the demonstration campaign once, then serve it."""
+    app = _app()
+    if read().production:
+        click.echo("huigong: HUIGONG_ENV: the demonstration is refused in production", err=True)
+        sys.exit(2)
+    _prepare(app)
+    with app.app_context():
+        made: dict[str, Any] = demonstration.load(now=clock.now())
+    click.echo(", ".join(f"{count} new {name}" for name, count in made.items()))
+    if load_only:
+        return
+    click.echo(demonstration.welcome(f"http://127.0.0.1:{port}/"))
+    sys.stdout.flush()
+    _exec_server("127.0.0.1", port)
+
+
+if __name__ == "__main__":
+    main()

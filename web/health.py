@@ -1,0 +1,72 @@
+"""Doors for machines: alive, ready, metrics, the API's description as a page."""
+
+from pathlib import Path
+
+import swagger_ui_bundle
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import Blueprint, Response, abort, current_app, render_template, request, send_from_directory
+from flask.typing import ResponseReturnValue
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy.exc import SQLAlchemyError
+
+from kernel.db import db
+from web.settings import ROOT
+
+bp = Blueprint("web", __name__)
+bp.audience = "everyone"  # type: ignore[attr-defined]
+
+
+@bp.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    """The process lives."""
+    return {"status": "ok"}
+
+
+def expected_revision() -> str | None:
+    """Return the migration this code was written for."""
+    return ScriptDirectory(str(ROOT / "migrations")).get_current_head()
+
+
+def current_revision() -> str | None:
+    """Return the migration the database is at."""
+    with db.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+@bp.get("/readyz")
+def readyz() -> ResponseReturnValue:
+    """The database answers, at the current migration."""
+    try:
+        ready = current_revision() == expected_revision()
+    except SQLAlchemyError:
+        ready = False
+    return ({"status": "ready"}, 200) if ready else ({"status": "not ready"}, 503)
+
+
+@bp.get("/metrics")
+def metrics() -> ResponseReturnValue:
+    """Prometheus text: for loopback, or for who has the token."""
+    token = current_app.config["HUIGONG"].metrics_token
+    allowed = (
+        request.headers.get("Authorization") == f"Bearer {token}"
+        if token
+        else (request.remote_addr or "").startswith(("127.", "::1"))
+    )
+    if not allowed:
+        abort(403)
+    return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+
+@bp.get("/api/docs")
+def docs() -> ResponseReturnValue:
+    """The API, browsable, without a CDN."""
+    return render_template("pages/docs.html")
+
+
+@bp.get("/api/docs/assets/<path:name>")
+def docs_asset(name: str) -> ResponseReturnValue:
+    """Swagger UI's own files, from its package."""
+    if name not in ("swagger-ui.css", "swagger-ui-bundle.js"):
+        abort(404)
+    return send_from_directory(Path(swagger_ui_bundle.swagger_ui_path), name)

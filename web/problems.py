@@ -1,0 +1,126 @@
+"""Every error is one problem document (RFC 9457) for programs, and one page for people."""
+
+import logging
+from typing import Any
+
+from flask import Flask, Response, current_app, g, render_template, request
+from flask_babel import gettext
+from marshmallow import ValidationError
+from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import HTTPException
+
+from kernel.errors import DomainError, Invalid
+
+log = logging.getLogger("huigong")
+
+CODES = {
+    400: "bad_request",
+    401: "not_signed_in",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "state_conflict",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "invalid",
+    429: "rate_limited",
+}
+
+
+def install(app: Flask) -> None:
+    """Answer every error in one place."""
+    app.register_error_handler(DomainError, _refused)
+    app.register_error_handler(ValidationError, _not_valid)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(OperationalError, _database)
+    app.register_error_handler(Exception, _ours)
+
+
+def _refused(error: DomainError) -> Response:
+    detail = gettext(error.message, **error.figures) if error.figures else gettext(error.message)
+    return _answer(error.status, error.code, detail, error.extra)
+
+
+def _not_valid(error: ValidationError) -> Response:
+    return _refused(Invalid(errors=flat(error.messages)))
+
+
+def _http(error: HTTPException) -> Response:
+    if isinstance(error, HTTPException) and error.response is not None:
+        return error.response  # type: ignore[return-value]
+    status = error.code or 500
+    data: dict[str, Any] = getattr(error, "data", None) or {}
+    if status == 422 and "messages" in data:
+        messages = data["messages"]
+        errors = flat(next(iter(messages.values())) if len(messages) == 1 else messages)
+        return _answer(422, "invalid", gettext("请检查填写的内容。"), {"errors": errors})
+    response = _answer(status, CODES.get(status, "error"), _detail(status))
+    if status == 405 and getattr(error, "valid_methods", None):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))  # type: ignore[attr-defined]
+    return response
+
+
+def _detail(status: int) -> str:
+    details = {
+        400: gettext("无法理解这个请求。页面可能已过期，请返回刷新后重试。"),
+        404: gettext("没有找到您要的内容。"),
+        405: gettext("这个地址不支持这种请求方法。"),
+        413: gettext("提交的内容太大。"),
+        415: gettext("不支持这种内容格式。"),
+    }
+    return details.get(status, gettext("请求没有完成。"))
+
+
+def _database(error: OperationalError) -> Response:
+    log.exception("the database did not answer")
+    response = _answer(503, "unavailable", gettext("系统繁忙，请稍后重试。您的钱和福利券没有变动。"))
+    response.headers["Retry-After"] = "2"
+    return response
+
+
+def _ours(error: Exception) -> Response:
+    if current_app.testing:
+        raise error
+    log.exception("unexpected error")
+    return _answer(500, "error", gettext("系统出错了，您的钱和福利券没有变动。请稍后重试。"))
+
+
+def _answer(status: int, code: str, detail: str, extra: dict[str, Any] | None = None) -> Response:
+    if _wants_page():
+        page = render_template("error.html", status=status, code=code, detail=detail, extra=extra or {})
+        return current_app.response_class(page, status)
+    document = {
+        "type": f"/problems/{code}",
+        "title": code.replace("_", " "),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **(extra or {}),
+    }
+    response: Response = current_app.json.response(document)
+    response.status_code = status
+    response.content_type = "application/problem+json"
+    return response
+
+
+def _wants_page() -> bool:
+    if request.path.startswith(("/api/", "/webhooks/", "/healthz", "/readyz", "/metrics")):
+        return False
+    return g.get("page") or request.accept_mimetypes.best_match(["text/html", "application/json"]) == "text/html"
+
+
+def flat(messages: Any, prefix: str = "") -> dict[str, list[str]]:
+    """Return marshmallow's nested messages by dotted field, as api.md has them.
+
+    >>> flat({"lines": {0: {"quantity": ["too small"]}}})
+    {'lines.0.quantity': ['too small']}
+    """
+    if isinstance(messages, str):
+        return {prefix or "_schema": [messages]}
+    if isinstance(messages, list):
+        return {prefix or "_schema": [str(message) for message in messages]}
+    found: dict[str, list[str]] = {}
+    for name, inner in messages.items():
+        part = "" if name == "_schema" else str(name)
+        found |= flat(inner, ".".join(filter(None, (prefix, part))))
+    return found

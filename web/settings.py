@@ -1,0 +1,131 @@
+"""Settings: read once from the environment, typed, each with a default that works in development.
+
+Every setting has a heading in docs/operations.md (tests/house). Production refuses to start unsafely.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+INSTANCE = ROOT / "instance"
+DEVELOPMENT_KEY = "development-only-secret-key"  # refused in production
+
+NAMES = (
+    "HUIGONG_ENV",
+    "SECRET_KEY",
+    "DATABASE_URL",
+    "HUIGONG_PAYMENT_SECONDS",
+    "HUIGONG_MAX_UNPAID_ORDERS",
+    "HUIGONG_SANDBOX",
+    "HUIGONG_SHOW_CODES",
+    "HUIGONG_SECURE_COOKIES",
+    "HUIGONG_TRUSTED_PROXIES",
+    "HUIGONG_BANK_ACCOUNT",
+    "HUIGONG_METRICS_TOKEN",
+    "WEB_CONCURRENCY",
+    "PORT",
+)
+
+
+class UnsafeSetting(Exception):
+    """A setting that production refuses, by name."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings. `payment_seconds` is the time an order waits for payment."""
+
+    environment: str = "development"
+    secret_key: str = DEVELOPMENT_KEY
+    database_url: str = ""
+    payment_seconds: int = 1800
+    max_unpaid: int = 3
+    sandbox: bool = True
+    show_codes: bool = True
+    secure_cookies: bool = False
+    trusted_proxies: int = 0
+    bank_account: dict[str, str] = field(default_factory=dict)
+    metrics_token: str = ""
+
+    @property
+    def production(self) -> bool:
+        """Whether every safety is on."""
+        return self.environment == "production"
+
+    @property
+    def member_providers(self) -> tuple[str, ...]:
+        """How members can pay."""
+        return ("sandbox",) if self.sandbox else ()
+
+    @property
+    def union_providers(self) -> tuple[str, ...]:
+        """How unions can pay."""
+        return ("bank_transfer", *self.member_providers)
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings; raise UnsafeSetting naming the one that is wrong or that production refuses."""
+    environment = environ.get("HUIGONG_ENV", "development")
+    if environment not in ("development", "production"):
+        raise UnsafeSetting("HUIGONG_ENV must be 'development' or 'production'")
+    production = environment == "production"
+    settings = Settings(
+        environment=environment,
+        secret_key=environ.get("SECRET_KEY", "" if production else DEVELOPMENT_KEY),
+        database_url=_database_url(environ.get("DATABASE_URL", "")),
+        payment_seconds=_whole(environ, "HUIGONG_PAYMENT_SECONDS", 1800, least=1),
+        max_unpaid=_whole(environ, "HUIGONG_MAX_UNPAID_ORDERS", 3, least=1),
+        sandbox=_switch(environ, "HUIGONG_SANDBOX", not production),
+        show_codes=_switch(environ, "HUIGONG_SHOW_CODES", not production),
+        secure_cookies=_switch(environ, "HUIGONG_SECURE_COOKIES", production),
+        trusted_proxies=_whole(environ, "HUIGONG_TRUSTED_PROXIES", 0, least=0),
+        bank_account=_bank_account(environ.get("HUIGONG_BANK_ACCOUNT", "")),
+        metrics_token=environ.get("HUIGONG_METRICS_TOKEN", ""),
+    )
+    if production:
+        _refuse_unsafe(settings)
+    return settings
+
+
+def _refuse_unsafe(settings: Settings) -> None:
+    key = settings.secret_key
+    if len(key) < 32 or len(set(key)) < 10 or key == DEVELOPMENT_KEY:
+        raise UnsafeSetting("SECRET_KEY must be set to at least 32 random characters in production")
+    if settings.sandbox:
+        raise UnsafeSetting("HUIGONG_SANDBOX: the sandbox cashier must be off in production")
+    if settings.show_codes:
+        raise UnsafeSetting("HUIGONG_SHOW_CODES: one-time codes must not be shown in production")
+    if not settings.secure_cookies:
+        raise UnsafeSetting("HUIGONG_SECURE_COOKIES: cookies must be secure in production")
+
+
+def _whole(environ: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+    text = environ.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise UnsafeSetting(f"{name} must be a whole number of at least {least}")
+    return int(text)
+
+
+def _switch(environ: Mapping[str, str], name: str, default: bool) -> bool:
+    text = environ.get(name, "1" if default else "0").lower()
+    if text not in ("0", "1", "true", "false", "yes", "no", "on", "off"):
+        raise UnsafeSetting(f"{name} must be 1 or 0")
+    return text in ("1", "true", "yes", "on")
+
+
+def _bank_account(text: str) -> dict[str, str]:
+    name, bank, number = (text.split("|") + ["", "", ""])[:3]
+    if not text:
+        name, bank, number = "青岛市崂山区总工会（演示）", "演示银行崂山支行", "0000 0000 0000 0000"
+    return {"name": name, "bank": bank, "number": number}
+
+
+def _database_url(text: str) -> str:
+    if not text:
+        return f"sqlite:///{INSTANCE / 'huigong.db'}"
+    for plain in ("postgres://", "postgresql://"):
+        if text.startswith(plain):
+            return "postgresql+psycopg://" + text.removeprefix(plain)
+    return text
