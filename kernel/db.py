@@ -98,7 +98,7 @@ def after_commit(function: Callable[..., Any], **ids: Any) -> None:
 
 def rows_changed(statement: Executable) -> int:
     """Execute an INSERT, UPDATE or DELETE and return how many rows it changed: 0 says its condition did not hold."""
-    result = db.session.execute(statement, execution_options={"synchronize_session": False})
+    result = db.session.execute(statement, execution_options={"synchronize_session": False, "preserve_rowcount": True})
     return int(cast("CursorResult[Any]", result).rowcount)
 
 

@@ -27,6 +27,10 @@ from voucher.queries import CampaignView
 shop = PageBlueprint("shop", __name__, audience="everyone")
 bp = PageBlueprint("member", __name__, audience="member")
 
+FILTERS = ("tier_fen", "category", "merchant", "region", "q")
+CATEGORIES = ("food", "household")
+PLACE_FIELDS = {"ship": ("region", "address"), "pickup": ("station_id",)}
+
 
 def _identity() -> Any:
     return g.get("identity")
@@ -68,7 +72,8 @@ def home() -> ResponseReturnValue:
         merchants=merchants,
         regions=sorted({merchant.region for merchant in merchants}),
         wanted=wanted,
-        args={name: value for name, value in args.items() if name != "cursor" and value},
+        chosen={name: args[name] for name in FILTERS if args.get(name)},
+        categories=CATEGORIES,
         days_left=(campaign.ends_at - clock.now()).days + 1 if campaign else 0,
     )
 
@@ -142,9 +147,10 @@ def _checkout_page(
     campaign = _campaign()
     priced, gone = _priced(campaign, _cart())
     if priced is None:
-        if gone:
-            flash(gone, "warning")
+        if gone or problem:
+            flash(gone or problem or "", "warning")
         return redirect(url_for("member.cart"), 303)
+    seen_fen = as_id(form.get("payable_fen", ""))
     page = render_template(
         "member/checkout.html",
         priced=priced,
@@ -154,6 +160,8 @@ def _checkout_page(
         errors=errors,
         key=key,
         problem=problem,
+        seen_fen=seen_fen if seen_fen != priced.quote.payable_fen else None,
+        wait_seconds=current_app.config["HUIGONG"].payment_seconds,
     )
     return page, status
 
@@ -170,7 +178,7 @@ def place() -> ResponseReturnValue:
         "payable_fen": as_id(form.get("payable_fen", "")),
         "delivery": {
             name: form.get(name, "")
-            for name in ("kind", "name", "phone", "region", "address", "station_id")
+            for name in ("kind", "name", "phone", *PLACE_FIELDS.get(form.get("kind", ""), ()))
             if form.get(name)
         },
     }
@@ -189,10 +197,13 @@ def place() -> ResponseReturnValue:
         )
     except ValidationError as wrong:
         messages: Any = wrong.messages
-        return _checkout_page(form, messages.get("delivery", {}), key, status=422)
+        return _checkout_page(
+            form, messages.get("delivery", {}), key, problem=gettext("请检查填写的内容。"), status=422
+        )
     except DomainError as refused:
         detail = gettext(refused.message, **refused.figures) if refused.figures else gettext(refused.message)
-        return _checkout_page(form, {}, secrets.token_urlsafe(18), problem=detail, status=refused.status)
+        errors = {name.removeprefix("delivery."): told for name, told in refused.extra.get("errors", {}).items()}
+        return _checkout_page(form, errors, secrets.token_urlsafe(18), problem=detail, status=refused.status)
     session["cart"] = {}
     return redirect(url_for("member.order", number=answer.body["number"]), 303)
 
@@ -223,7 +234,8 @@ def order(number: str) -> ResponseReturnValue:
         order=found,
         payments=gateway_queries.of_order(found.id),
         refunds=gateway_queries.refunds_of(found.id),
-        minutes_left=max(0, int((found.expires_at - now).total_seconds()) // 60) if found.expires_at else 0,
+        seconds_left=max(0, int((found.expires_at - now).total_seconds())) if found.expires_at else 0,
+        can_pay=bool(current_app.config["HUIGONG"].member_providers),
         key=secrets.token_urlsafe(18),
     )
 

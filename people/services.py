@@ -139,7 +139,7 @@ def bring_in(
                 for row in members
             ],
         )
-        known = set(db.session.execute(select(Honour.kind, Honour.phone)).tuples())
+        known = {tuple(row) for row in db.session.execute(select(Honour.kind, Honour.phone))}
         fresh = [row for row in honours if (row["kind"], row["phone"]) not in known]
         if fresh:
             db.session.execute(insert(Honour), fresh)
@@ -167,7 +167,7 @@ def _seat_staff(
     live = select(SeatRow.person_id, SeatRow.role, SeatRow.union_id, SeatRow.merchant_id).where(
         SeatRow.ended_at.is_(None)
     )
-    known = set(db.session.execute(live).tuples())
+    known = {tuple(row) for row in db.session.execute(live)}
     wanted = [
         (
             person_of[row["phone"]],

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import current_app, redirect, render_template, request, session, url_for
+from flask import current_app, g, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from finance.gateway import queries as gateway_queries
@@ -10,6 +10,7 @@ from kernel import clock
 from kernel.doors import PageBlueprint
 from kernel.errors import Invalid, NotFound
 from orders import queries as order_queries
+from orders.queries import OrderView
 from orders.services import paying
 from people import services as people_services
 from people.rules import MEMBER, MERCHANT, OPERATOR, Identity
@@ -23,7 +24,8 @@ def _settings() -> Any:
 
 def _local_path(target: str) -> str | None:
     """Return a path on this site, or None for an address that leads elsewhere."""
-    safe = target.startswith("/") and not target.startswith(("//", "/\\")) and "\\" not in target
+    # Browsers drop tabs and line ends from an address: "/\t/elsewhere.example" would lead elsewhere.
+    safe = target.startswith("/") and not target.startswith("//") and "\\" not in target and target.isprintable()
     return target if safe else None
 
 
@@ -103,10 +105,25 @@ def cashier(reference: str) -> ResponseReturnValue:
     order = order_queries.order(payment.order_id, now=clock.now())
     if request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json":
         return {"order_number": order.number, "order_status": order.status, "payment_status": payment.status}
+    back = _order_page(order)
+    if back and request.method == "POST":
+        return redirect(back, 303)
     return render_template(
         "pages/cashier.html",
         payment=payment,
         order=order,
-        outcomes=paying.CASHIER_OUTCOMES,
+        back=back,
         done=request.method == "POST",
     )
+
+
+def _order_page(order: OrderView) -> str | None:
+    """Return the order's page for a buyer who is signed in in this browser; None for anybody else."""
+    identity = g.get("identity")
+    if identity is None:
+        return None
+    if order.member_id is not None and order.member_id == identity.member_id:
+        return url_for("member.order", number=order.number)
+    if order.union_id is not None and order.union_id == identity.union_id:
+        return url_for("union.order", number=order.number)
+    return None

@@ -33,6 +33,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(ValidationError, _not_valid)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(OperationalError, _database)
+    app.register_error_handler(RecursionError, _too_deep)
     app.register_error_handler(Exception, _ours)
 
 
@@ -76,6 +77,11 @@ def _database(error: OperationalError) -> Response:
     response = _answer(503, "unavailable", gettext("系统繁忙，请稍后重试。您的钱和福利券没有变动。"))
     response.headers["Retry-After"] = "2"
     return response
+
+
+def _too_deep(error: RecursionError) -> Response:
+    # The only input that recurses is JSON nested beyond reason.
+    return _answer(400, "bad_request", _detail(400))
 
 
 def _ours(error: Exception) -> Response:

@@ -91,7 +91,7 @@ def test_both_channels_after_the_last_pack_sell_it_once(world):
 
 
 def test_the_bulk_budget_is_never_overdrawn(world):
-    first, second = draft(world, ("A150", 50)), draft(world, ("B150", 50), ("A100", 50))
+    first, second = draft(world, ("A150", 50)), draft(world, ("B150", 50), ("A100", 50), ("B40", 50))
     for number in (first, second):
         world.call(OFFICER, "POST", f"/bulk/orders/{number}/submit")
     assert world.call(APPROVER, "POST", f"/bulk/orders/{first}/approve").status_code == 200

@@ -7,7 +7,6 @@ from sqlalchemy import event, text
 
 from kernel import clock
 from kernel.db import db
-from orders import queries
 from orders.services import placing
 from tests.factories import MERCHANT_A, MERCHANT_B, OPERATOR, SHIP
 
@@ -299,13 +298,18 @@ def test_queries_of_a_list_do_not_grow_with_it(world):
         world.place(M1, ("B40", 1))
     with world.app.app_context():
         engine = db.engine
-    counts = []
-    for limit in (1, 3):
-        seen = []
-        listen = lambda *args: seen.append(args[2])  # noqa: E731
-        event.listen(engine, "before_cursor_execute", listen)
-        world.call(M1, "GET", f"/orders?limit={limit}")
-        event.remove(engine, "before_cursor_execute", listen)
-        counts.append(len([statement for statement in seen if not statement.startswith("BEGIN")]))
+    counts = [len(_statements(world, engine, f"/orders?limit={limit}")) for limit in (1, 3)]
     assert counts[0] == counts[1]
-    assert queries is not None
+
+
+def _statements(world, engine, path):
+    seen = []
+
+    def listen(connection, cursor, statement, *rest):
+        if not statement.startswith("BEGIN"):
+            seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", listen)
+    world.call(M1, "GET", path)
+    event.remove(engine, "before_cursor_execute", listen)
+    return seen
