@@ -69,7 +69,7 @@ def engine_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def app(engine_app: Flask) -> Iterator[Flask]:
+def app(engine_app: Flask) -> Flask:
     """The application on an empty database."""
     folder: Path = engine_app.config["FOLDER"]
     with engine_app.app_context():
@@ -83,7 +83,7 @@ def app(engine_app: Flask) -> Iterator[Flask]:
             with db.engine.begin() as connection:
                 connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
     ran.add(engine_app.config["ENGINE"])
-    yield engine_app
+    return engine_app
 
 
 @pytest.fixture

@@ -1,0 +1,137 @@
+"""Rules about the house itself."""
+
+import re
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from flask_migrate import downgrade, upgrade
+from sqlalchemy import inspect
+
+from kernel.db import db
+from kernel.doors import AUDIENCES
+from web import demo
+from web.access import OPEN_ENDPOINTS
+from web.app import create_app
+from web.settings import NAMES, ROOT, Settings, UnsafeSetting, read
+
+OURS = ("flask-smorest", "api-docs", "bootstrap")
+
+
+def test_every_blueprint_names_its_audience(app):
+    for name, blueprint in app.blueprints.items():
+        if name not in OURS:
+            assert getattr(blueprint, "audience", None) in AUDIENCES, name
+
+
+def test_every_address_has_a_blueprint_or_is_listed_as_open(app):
+    for rule in app.url_map.iter_rules():
+        name = rule.endpoint.rpartition(".")[0]
+        audience = getattr(app.blueprints.get(name), "audience", None)
+        assert audience in AUDIENCES or rule.endpoint in OPEN_ENDPOINTS, rule
+
+
+def test_doors_are_shut_to_who_does_not_belong(world):
+    client = world.app.test_client()
+    for path, login in (
+        ("/admin/campaigns/spring/report", "13800000001"),
+        ("/merchant/parcels", "13900000001"),
+        ("/bulk/orders", "13700000001"),
+        ("/me/vouchers", "13600000001"),
+    ):
+        assert client.get(f"/api/v1{path}").json["code"] == "not_signed_in"
+        assert world.call(login, "GET", path).json["code"] == "forbidden"
+    wrong = client.get("/api/v1/me", headers={"Authorization": "Bearer nope"})
+    assert (wrong.status_code, wrong.json["code"]) == (401, "not_signed_in")
+
+
+def test_every_error_is_one_problem_document(app):
+    client = app.test_client()
+    for method, path, status in (
+        ("GET", "/api/v1/nope", 404),
+        ("DELETE", "/api/v1/packs", 405),
+        ("GET", "/api/v1/me", 401),
+        ("GET", "/api/v1/packs?limit=1000", 422),
+        ("POST", "/api/v1/quotes", 400),
+    ):
+        answer = client.open(path, method=method)
+        assert answer.status_code == status
+        assert answer.content_type == "application/problem+json"
+        assert {"type", "title", "status", "detail", "code"} <= answer.json.keys()
+
+
+def test_every_setting_has_a_heading(app):
+    headings = re.findall(r"^## `?([A-Z_]+)`?$", (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"), re.M)
+    assert sorted(headings) == sorted(NAMES)
+    used = set()
+    for path in [ROOT / "web" / "settings.py", ROOT / "web" / "cli.py", ROOT / "gunicorn.conf.py"]:
+        used |= set(re.findall(r'"((?:HUIGONG_|SECRET_KEY|DATABASE_URL|WEB_CONC|PORT)[A-Z_]*)"', path.read_text()))
+    assert used <= set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({}, "SECRET_KEY"),
+        ({"SECRET_KEY": "a" * 64}, "SECRET_KEY"),
+        ({"SECRET_KEY": "development-only-secret-key"}, "SECRET_KEY"),
+        ({"SECRET_KEY": "0123456789abcdefghijklmnopqrstuv", "HUIGONG_SANDBOX": "1"}, "HUIGONG_SANDBOX"),
+        ({"SECRET_KEY": "0123456789abcdefghijklmnopqrstuv", "HUIGONG_SECURE_COOKIES": "0"}, "HUIGONG_SECURE_COOKIES"),
+        ({"SECRET_KEY": "0123456789abcdefghijklmnopqrstuv", "HUIGONG_SHOW_CODES": "1"}, "HUIGONG_SHOW_CODES"),
+    ],
+)
+def test_production_refuses_to_start_unsafely(environ, named):
+    with pytest.raises(UnsafeSetting, match=named):
+        read({"HUIGONG_ENV": "production", **environ})
+
+
+def test_production_starts_safely_and_has_no_cashier():
+    settings = read({"HUIGONG_ENV": "production", "SECRET_KEY": "0123456789abcdefghijklmnopqrstuv"})
+    assert settings.member_providers == ()
+    assert settings.secure_cookies
+
+
+def test_migrations_are_numbered_with_one_head():
+    files = sorted(path.name for path in (ROOT / "migrations" / "versions").glob("*.py"))
+    assert [name[:4] for name in files] == [f"{number:04d}" for number in range(1, len(files) + 1)]
+    assert (ROOT / "migrations" / ".current-head").read_text().strip() == files[-1][:4]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_migrations_run_up_down_and_up_and_say_what_the_models_say(engine, tmp_path: Path, request):
+    if engine == "sqlite":
+        url = f"sqlite:///{tmp_path / 'm.db'}"
+    else:
+        url = request.getfixturevalue("new_postgresql_database")("huigong_migrations")
+    app = create_app(Settings(database_url=url))
+    folder = str(ROOT / "migrations")
+    with app.app_context():
+        upgrade(directory=folder)
+        downgrade(directory=folder, revision="base")
+        assert set(inspect(db.engine).get_table_names()) <= {"alembic_version"}
+        upgrade(directory=folder)
+        with db.engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, db.metadata) == []
+        db.engine.dispose()
+
+
+def test_the_demonstration_is_complete_and_loads_once(app):
+    from catalog import queries as catalog_queries
+    from kernel import clock
+    from orders import queries as order_queries
+    from voucher import queries as voucher_queries
+
+    with app.app_context():
+        made = demo.load(now=clock.now())
+        assert made["merchants"] == 12
+        assert made["packs"] >= 110
+        assert (made["unions"], made["members"], made["honours"], made["vouchers"]) == (6, 200, 376, 200)
+        assert set(demo.load(now=clock.now()).values()) == {0}
+        campaign = voucher_queries.campaign("spring", now=clock.now())
+        assert campaign.status == "open"
+        packs = catalog_queries.packs(catalog_queries.Filter(tiers_fen=campaign.tiers_fen), limit=500).items
+        assert {pack.tier_fen for pack in packs} == {10000, 15000, 20000, 25000, 30000}
+        assert all(pack.contents and (ROOT / "web" / "static" / pack.picture).exists() for pack in packs)
+        assert order_queries.all_breaches() == []

@@ -1,0 +1,197 @@
+"""The member's, the union's and the merchant's way, walked in a real Chromium on a served demonstration."""
+
+import io
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import xlsxwriter
+from playwright.sync_api import Page, expect, sync_playwright
+
+from web.settings import ROOT
+
+CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
+pytestmark = pytest.mark.skipif(
+    os.environ.get("HUIGONG_NO_BROWSER") == "1", reason="HUIGONG_NO_BROWSER=1 leaves the browser journeys out"
+)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("journey")
+    environ = {**os.environ, "DATABASE_URL": f"sqlite:///{folder / 'demo.db'}", "WEB_CONCURRENCY": "2"}
+    environ.pop("HUIGONG_ENV", None)
+    command = [sys.executable, "-W", "ignore", "-m", "web.cli", "demo", "--port", str(port)]
+    log = open(folder / "demo.log", "w")  # noqa: SIM115 it lives as long as the server
+    server = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
+    try:
+        for _ in range(300):
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+            except OSError:
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(30)
+        log.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        options = {"executable_path": CHROMIUM} if CHROMIUM else {}
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        yield playwright.chromium.launch(args=flags, **options)
+
+
+def sign_in(browser, address: str, phone: str, size=(390, 844)) -> Page:
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, locale="zh-CN")
+    page = context.new_page()
+    page.goto(f"{address}/sign-in")
+    page.get_by_label("手机号").fill(phone)
+    page.get_by_role("button", name="获取验证码").click()
+    page.get_by_label("6 位验证码").fill(page.locator("#code-shown").inner_text())
+    page.get_by_role("button", name="登录").click()
+    return page
+
+
+def fits(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page.url
+
+
+def shot(page: Page, name: str) -> None:
+    """Keep a picture where HUIGONG_SCREENSHOTS names a folder."""
+    if folder := os.environ.get("HUIGONG_SCREENSHOTS"):
+        os.makedirs(folder, exist_ok=True)
+        page.screenshot(path=f"{folder}/{name}.png")
+
+
+def test_a_member_buys_and_a_merchant_ships(browser, address):
+    page = sign_in(browser, address, "13800000001")
+    expect(page.locator(".voucher strong")).to_have_text("¥200")
+    fits(page)
+    shot(page, "home")
+    page.get_by_role("link", name="¥150", exact=True).click()
+    page.locator(".pack").first.click()
+    page.get_by_label("数量").fill("3")
+    shot(page, "pack")
+    page.get_by_role("button", name="放入购物车").click()
+    expect(page.locator(".totals")).to_contain_text("−¥80")
+    expect(page.locator(".hint")).to_have_text("再买 ¥50，再省 ¥20")
+    fits(page)
+    shot(page, "cart")
+    page.get_by_role("link", name="去下单").click()
+    page.get_by_role("button", name=re.compile("提交订单")).click()
+    expect(page.get_by_text("请填写收货地址。")).to_be_visible()
+    page.get_by_label("省市区").fill("山东省青岛市崂山区")
+    page.get_by_label("详细地址").fill("海尔路 1 号")
+    shot(page, "checkout")
+    page.get_by_role("button", name=re.compile("提交订单")).click()
+    expect(page.get_by_role("heading", name=re.compile("待付款"))).to_be_visible()
+    fits(page)
+    page.get_by_role("button", name=re.compile("去付款")).click()
+    expect(page.get_by_text("这里不会真的扣款。")).to_be_visible()
+    shot(page, "cashier")
+    page.get_by_role("button", name="付款", exact=True).click()
+    page.get_by_role("link", name="查看订单").click()
+    expect(page.get_by_role("heading", name=re.compile("已付款"))).to_be_visible()
+    shot(page, "order")
+    page.goto(f"{address}/vouchers")
+    expect(page.locator(".voucher strong")).to_have_text("¥120")
+    shot(page, "vouchers")
+
+    merchant = sign_in(browser, address, "13700000001", (1440, 900))
+    shot(merchant, "merchant")
+    merchant.locator(".contents a").first.click()
+    merchant.get_by_label("运单号").fill("SF1234567890")
+    shot(merchant, "parcel")
+    merchant.get_by_role("button", name="发货").click()
+    expect(merchant.get_by_role("heading", name=re.compile("已发货"))).to_be_visible()
+    merchant.goto(f"{address}/merchant/packs/2")
+    merchant.get_by_label("数量").fill("-3")
+    merchant.get_by_label("原因").fill("破损")
+    merchant.get_by_role("button", name="保存").click()
+    expect(merchant.locator("tbody tr").first).to_contain_text("破损")
+    shot(merchant, "stock")
+
+    page.goto(f"{address}/orders")
+    page.locator(".stretch").first.click()
+    expect(page.get_by_text("SF1234567890")).to_be_visible()
+    page.get_by_role("button", name="确认收货").click()
+    expect(page.get_by_role("heading", name=re.compile("订单.*已完成"))).to_be_visible()
+
+
+def test_a_member_cancels_and_the_voucher_is_whole_again(browser, address):
+    page = sign_in(browser, address, "13800000002")
+    page.goto(f"{address}/packs/4")
+    page.get_by_role("button", name="放入购物车").click()
+    page.get_by_role("link", name="去下单").click()
+    page.get_by_label("自提点领取").check()
+    page.locator("#station_id").select_option(index=1)
+    page.get_by_role("button", name=re.compile("提交订单")).click()
+    page.get_by_role("button", name="取消订单").click()
+    expect(page.get_by_role("heading", name=re.compile("已取消"))).to_be_visible()
+    page.goto(address)
+    expect(page.locator(".voucher strong")).to_have_text("¥200")
+
+
+def test_a_union_orders_for_its_people(browser, address, tmp_path):
+    officer = sign_in(browser, address, "13900000001", (1440, 900))
+    shot(officer, "union")
+    officer.get_by_role("link", name="新建集采订单").first.click()
+    officer.locator("#pack_2").fill("20")
+    officer.get_by_role("button", name="试算金额").click()
+    expect(officer.locator(".totals")).to_contain_text("−¥600")
+    shot(officer, "union-new")
+    officer.get_by_role("button", name="生成草稿").first.click()
+    roster = io.BytesIO()
+    book = xlsxwriter.Workbook(roster, {"in_memory": True})
+    sheet = book.add_worksheet()
+    for number, row in enumerate([["姓名", "手机号"], ["王芳", "13800000011"], ["李强", "1380000"]]):
+        sheet.write_row(number, 0, row)
+    book.close()
+    upload = {"name": "r.xlsx", "mimeType": "application/octet-stream", "buffer": roster.getvalue()}
+    officer.locator("#file").set_input_files(upload)
+    officer.get_by_role("button", name="上传").click()
+    expect(officer.locator("tbody tr").first).to_contain_text("请填写 11 位手机号。")
+    officer.locator("#file").set_input_files(upload)
+    officer.get_by_label("有错误时只接收正确的行").check()
+    officer.get_by_role("button", name="上传").click()
+    expect(officer.get_by_text("138****0011")).to_be_visible()
+    officer.goto(re.sub(r"/roster$", "", officer.url))
+    officer.get_by_role("button", name="提交审批").click()
+    expect(officer.get_by_text("需要本工会的审批人（另一个人）审批。")).to_be_visible()
+    order = officer.url
+
+    approver = sign_in(browser, address, "13900000002")
+    approver.goto(order)
+    fits(approver)
+    approver.get_by_role("button", name="审批通过").click()
+    officer.goto(order)
+    officer.get_by_role("button", name="银行转账付款").click()
+    expect(officer.get_by_text("¥2,400").first).to_be_visible()
+    shot(officer, "union-order")
+
+    operator = sign_in(browser, address, "13600000001", (1440, 900))
+    shot(operator, "operator")
+    operator.get_by_role("link", name=re.compile("待确认转账")).click()
+    operator.get_by_label("银行到账金额（元）").fill("2400.00")
+    operator.get_by_role("button", name="确认到账").click()
+    expect(operator.get_by_text("没有待确认的转账")).to_be_visible()
+    operator.goto(f"{address}/admin/check")
+    expect(operator.get_by_text("五条守恒规则全部成立")).to_be_visible()
+
+    merchant = sign_in(browser, address, "13700000001")
+    fits(merchant)
+    expect(merchant.locator(".contents").first).to_contain_text("20 份")
