@@ -141,7 +141,7 @@ def _local_time(moment: datetime | None) -> str:
     if moment is None:
         return ""
     return format_datetime(
-        local(moment), "MMMd日 HH:mm" if str(get_locale()) == "zh_CN" else "d MMM HH:mm", locale=get_locale()
+        local(moment), "MMMd日 HH:mm" if str(get_locale()).startswith("zh") else "d MMM HH:mm", locale=get_locale()
     )
 
 
