@@ -6,13 +6,19 @@ BIN := .venv/bin
 help: ## show what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
+TRANSLATED := web/translations/en/LC_MESSAGES/messages
+ROOMS := kernel people finance voucher catalog orders web
+
 .venv/.installed: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-setup: .venv/.installed ## create .venv with the locked dependencies
+$(TRANSLATED).mo: $(TRANSLATED).po .venv/.installed
+	$(BIN)/pybabel -q compile --statistics -i $< -o $@ -l en
+
+setup: .venv/.installed $(TRANSLATED).mo ## create .venv with the locked dependencies
 
 demo: setup ## load the demonstration campaign once and serve it on 127.0.0.1:8000 (PORT)
 	$(BIN)/huigong demo
@@ -39,7 +45,12 @@ test: setup check chromium ## everything: check, both engines, browser journeys
 lock: setup ## write requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --extra dev --no-header pyproject.toml -o requirements.lock
 
+translations: setup ## gather the texts to translate into web/translations
+	$(BIN)/pybabel -q extract -F babel.cfg --no-location --omit-header --no-wrap --sort-output -o web/translations/messages.pot $(ROOMS)
+	$(BIN)/pybabel -q update -N --ignore-obsolete --no-wrap --omit-header -i web/translations/messages.pot -d web/translations -l en
+	rm web/translations/messages.pot
+
 migration: setup ## write a migration: make migration m="what changes"
 	$(BIN)/flask --app wsgi db revision --autogenerate -m "$(m)"
 
-.PHONY: help setup demo run check fix chromium test lock migration
+.PHONY: help setup demo run check fix chromium test lock translations migration

@@ -100,11 +100,13 @@ def pack_table(pack_ids: Sequence[int]) -> Subquery:
         select(
             GiftPack.id.label("pack_id"),
             GiftPack.name.label("pack_name"),
+            GiftPack.name_en.label("pack_name_en"),
             GiftPack.price_fen,
             GiftPack.status.label("pack_status"),
             GiftPack.picture,
             merchant.c.id.label("merchant_id"),
             merchant.c.short_name.label("merchant_name"),
+            merchant.c.name_en.label("merchant_name_en"),
         )
         .join(merchant, merchant.c.id == GiftPack.merchant_id)
         .where(GiftPack.id.in_(pack_ids))

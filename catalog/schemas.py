@@ -2,28 +2,28 @@
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate, validates_schema
+from marshmallow import ValidationError, fields, validates_schema
 
-from kernel.schemas import Base, IdField, Moment, PageArgs, Text, fen, text
+from kernel.schemas import Base, IdField, Length, Moment, OneOf, PageArgs, Range, Text, fen, text
 
 
 class PackArgs(PageArgs):
     """Which packs to list."""
 
-    campaign = fields.String(load_default=None, validate=validate.Length(max=40))
-    tier_fen = fields.Integer(load_default=None, validate=validate.Range(min=0, max=10**13))
-    merchant = fields.String(load_default=None, validate=validate.Length(max=40))
-    region = Text(load_default=None, validate=validate.Length(max=40))
-    q = Text(load_default="", validate=validate.Length(max=100))
-    category = fields.String(load_default=None, validate=validate.Length(max=20))
-    channel = fields.String(load_default="member", validate=validate.OneOf(("member", "bulk")))
+    campaign = fields.String(load_default=None, validate=Length(max=40))
+    tier_fen = fields.Integer(load_default=None, validate=Range(min=0, max=10**13))
+    merchant = fields.String(load_default=None, validate=Length(max=40))
+    region = Text(load_default=None, validate=Length(max=40))
+    q = Text(load_default="", validate=Length(max=100))
+    category = fields.String(load_default=None, validate=Length(max=20))
+    channel = fields.String(load_default="member", validate=OneOf(("member", "bulk")))
 
 
 class Content(Base):
     """One product in a pack."""
 
     name = text(80)
-    quantity = fields.Integer(required=True, strict=True, validate=validate.Range(min=1, max=10**6))
+    quantity = fields.Integer(required=True, strict=True, validate=Range(min=1, max=10**6))
     unit = text(12)
 
 
@@ -76,12 +76,12 @@ class NewPack(Base):
     """What a merchant offers."""
 
     name = text(80)
-    name_en = Text(load_default="", validate=validate.Length(max=160))
+    name_en = Text(load_default="", validate=Length(max=160))
     price_fen = fen(minimum=1, required=False, load_default=None, allow_none=True)
     tier_fen = fen(minimum=1, required=False, load_default=None, allow_none=True)
-    category = fields.String(load_default="food", validate=validate.OneOf(("food", "household")))
-    description = Text(load_default="", validate=validate.Length(max=200))
-    contents = fields.List(fields.Nested(Content), required=True, validate=validate.Length(min=1, max=30))
+    category = fields.String(load_default="food", validate=OneOf(("food", "household")))
+    description = Text(load_default="", validate=Length(max=200))
+    contents = fields.List(fields.Nested(Content), required=True, validate=Length(min=1, max=30))
 
     @validates_schema(skip_on_field_errors=True)
     def _priced(self, data: dict[str, Any], **_: Any) -> None:
@@ -95,14 +95,14 @@ class NewPack(Base):
 class PackChange(Base):
     """What a merchant changes of a pack."""
 
-    status = fields.String(validate=validate.OneOf(("on_sale", "off_sale")))
+    status = fields.String(validate=OneOf(("on_sale", "off_sale")))
 
 
 class StockChange(Base):
     """库存调整: a signed change, or a count of what is on hand; with a reason."""
 
-    delta = fields.Integer(strict=True, validate=validate.Range(min=-(10**9), max=10**9))
-    count = fields.Integer(strict=True, validate=validate.Range(min=0, max=10**9))
+    delta = fields.Integer(strict=True, validate=Range(min=-(10**9), max=10**9))
+    count = fields.Integer(strict=True, validate=Range(min=0, max=10**9))
     reason = text(200)
 
     @validates_schema(skip_on_field_errors=True)

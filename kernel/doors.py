@@ -3,9 +3,10 @@
 from typing import Any
 
 from flask import Blueprint, Request, g, request
+from flask_babel import gettext
 from flask_smorest import Blueprint as SmorestBlueprint
 
-from kernel.errors import NotSignedIn
+from kernel.errors import DomainError, NotSignedIn
 from kernel.idempotency import Answer, IdempotencyKeyRequired, Once, request_once
 
 AUDIENCES = ("everyone", "signed_in", "member", "union", "merchant", "operator")
@@ -35,6 +36,11 @@ def who() -> Any:
     if identity is None:
         raise NotSignedIn("请先登录。")
     return identity
+
+
+def said(refused: DomainError) -> str:
+    """Return a refusal in the reader's language."""
+    return str(gettext(refused.message, **refused.figures))
 
 
 def once(*, body: Any = None, required: bool = True, the_request: Request = request) -> Once | None:

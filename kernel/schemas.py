@@ -3,12 +3,62 @@
 from datetime import datetime
 from typing import Any
 
+from flask_babel import gettext
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from kernel.clock import local
 from kernel.ids import as_id
 
 MAX_INT = 2**53
+
+# marshmallow's own messages are English. Ours are Chinese, and translated where they are shown.
+fields.Field.default_error_messages |= {
+    "required": "请填写这一项。",
+    "null": "请填写这一项。",
+    "validator_failed": "这一项不正确。",
+}
+fields.String.default_error_messages |= {
+    "invalid": "请填写文字。",
+    "invalid_utf8": "请填写文字。",
+}
+fields.Integer.default_error_messages |= {"invalid": "请填写整数。"}
+fields.Number.default_error_messages |= {
+    "invalid": "请填写整数。",
+    "too_large": "数字太大。",
+}
+fields.List.default_error_messages |= {"invalid": "请填写一个列表。"}
+fields.DateTime.default_error_messages |= {"invalid": "请填写带时区的时间。"}
+
+
+class Length(validate.Length):
+    """A bounded length, refused in the reader's language."""
+
+    def _format_error(self, value: Any, message: str) -> str:
+        if isinstance(value, str):
+            if self.min and len(value) < self.min:
+                return (
+                    str(gettext("请填写这一项。"))
+                    if self.min == 1
+                    else str(gettext("至少 %(min)s 个字。", min=self.min))
+                )
+            return str(gettext("最多 %(max)s 个字。", max=self.max))
+        if self.min and len(value) < self.min:
+            return str(gettext("至少 %(min)s 项。", min=self.min))
+        return str(gettext("最多 %(max)s 项。", max=self.max))
+
+
+class Range(validate.Range):
+    """A bounded number, refused in the reader's language."""
+
+    def _format_error(self, value: Any, message: str) -> str:
+        return str(gettext("请填写 %(min)s 到 %(max)s 之间的数。", min=self.min, max=self.max))
+
+
+class OneOf(validate.OneOf):
+    """One of a few words."""
+
+    def _format_error(self, value: Any) -> str:
+        return str(gettext("请填写其中之一：%(choices)s。", choices=", ".join(map(str, self.choices))))
 
 
 class Base(Schema):
@@ -19,6 +69,8 @@ class Base(Schema):
 
         unknown = EXCLUDE
 
+    error_messages = {"type": "请填写一组字段。"}
+
 
 class Text(fields.String):
     """Text without control characters, trimmed."""
@@ -26,7 +78,7 @@ class Text(fields.String):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
         if any(ord(character) < 32 or 0xD800 <= ord(character) <= 0xDFFF for character in text):
-            raise ValidationError("不能含有控制字符。")
+            raise ValidationError(gettext("不能含有控制字符。"))
         return text.strip()
 
 
@@ -39,7 +91,7 @@ class IdField(fields.Field[int]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         number = as_id(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
         if number is None:
-            raise ValidationError("无效的编号。")
+            raise ValidationError(gettext("无效的编号。"))
         return number
 
 
@@ -52,19 +104,19 @@ class Moment(fields.DateTime):
 
 def text(maximum: int, *, minimum: int = 1, required: bool = True, **options: Any) -> Text:
     """Return a text field of bounded length."""
-    return Text(required=required, validate=validate.Length(min=minimum, max=maximum), **options)
+    return Text(required=required, validate=Length(min=minimum, max=maximum), **options)
 
 
 def fen(*, required: bool = True, minimum: int = 0, **options: Any) -> fields.Integer:
     """Return a field for an amount in fen."""
-    return fields.Integer(required=required, strict=True, validate=validate.Range(min=minimum, max=10**13), **options)
+    return fields.Integer(required=required, strict=True, validate=Range(min=minimum, max=10**13), **options)
 
 
 class PageArgs(Base):
     """Which page of a list."""
 
-    limit = fields.Integer(load_default=20, validate=validate.Range(min=1, max=100))
-    cursor = fields.String(load_default=None, validate=validate.Length(max=100))
+    limit = fields.Integer(load_default=20, validate=Range(min=1, max=100))
+    cursor = fields.String(load_default=None, validate=Length(max=100))
 
 
 def page(item: type[Schema]) -> type[Schema]:

@@ -91,9 +91,11 @@ class OrderLine(Base):
     line_no: Mapped[int] = mapped_column(primary_key=True)
     pack_id: Mapped[int] = mapped_column(ForeignKey("gift_packs.id"))
     pack_name: Mapped[str] = mapped_column(String(80))
+    pack_name_en: Mapped[str] = mapped_column(String(160), server_default="")
     picture: Mapped[str] = mapped_column(String(200))
     merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"))
     merchant_name: Mapped[str] = mapped_column(String(120))
+    merchant_name_en: Mapped[str] = mapped_column(String(200), server_default="")
     quantity: Mapped[int]
     price_fen: Mapped[int] = mapped_column(Id)
     amount_fen: Mapped[int] = mapped_column(Id)

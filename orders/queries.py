@@ -28,6 +28,7 @@ class ParcelView:
     parcel_no: int
     merchant_id: int
     merchant_name: str
+    merchant_name_en: str
     status: str
     carrier: str | None
     tracking_no: str | None
@@ -144,9 +145,11 @@ def _lines_of(order_ids: Iterable[int]) -> dict[int, list[Line]]:
                 row.line_no,
                 row.pack_id,
                 row.pack_name,
+                row.pack_name_en,
                 row.picture,
                 row.merchant_id,
                 row.merchant_name,
+                row.merchant_name_en,
                 row.quantity,
                 row.price_fen,
                 row.amount_fen,
@@ -170,6 +173,7 @@ def parcels_from_lines(order_id: int, lines: Sequence[Line], status: str) -> tup
                 parcel_no=number,
                 merchant_id=own[0].merchant_id,
                 merchant_name=own[0].merchant_name,
+                merchant_name_en=own[0].merchant_name_en,
                 status=status,
                 carrier=None,
                 tracking_no=None,
@@ -252,6 +256,7 @@ def _parcel_view(row: Parcel, lines: Sequence[Line]) -> ParcelView:
         parcel_no=row.parcel_no,
         merchant_id=row.merchant_id,
         merchant_name=own[0].merchant_name,
+        merchant_name_en=own[0].merchant_name_en,
         status=row.status,
         carrier=row.carrier,
         tracking_no=row.tracking_no,
@@ -449,7 +454,12 @@ def report(campaign_id: int) -> dict[str, Any]:
     for row in rows:
         seller = merchants[row.merchant_id]
         add(tiers, row.price_fen, {"tier_fen": row.price_fen}, row)
-        add(sellers, seller.id, {"merchant": {"id": str(seller.id), "name": seller.name}}, row)
+        add(
+            sellers,
+            seller.id,
+            {"merchant": {"id": str(seller.id), "name": seller.name, "name_en": seller.name_en}},
+            row,
+        )
         add(
             regions,
             seller.region,

@@ -3,8 +3,8 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from python_calamine import CalamineWorkbook
@@ -22,7 +22,7 @@ HEADERS = {
     "pack": ("礼包", "礼包编号", "pack", "pack_id"),
     "address": ("收货地址", "地址", "address"),
 }
-COLUMN_NAMES = {field: names[0] for field, names in HEADERS.items()}
+COLUMN_NAMES = {name: names[0] for name, names in HEADERS.items()}
 LENGTHS = {"name": 80, "employee_no": 40, "department": 80, "address": 200}
 
 
@@ -46,6 +46,7 @@ class Fault:
     row: int
     column: str
     message: str
+    figures: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def read_file(content: bytes, filename: str) -> list[tuple[int, dict[str, str]]]
     header_row, columns = _find_header(cells)
     rows = []
     for number, row in cells[header_row:]:
-        values = {field: _text(row[index]) if index < len(row) else "" for field, index in columns.items()}
+        values = {name: _text(row[index]) if index < len(row) else "" for name, index in columns.items()}
         if any(values.values()):
             rows.append((number, values))
     if len(rows) > MAX_ROWS:
@@ -102,8 +103,8 @@ def _find_header(cells: list[tuple[int, Sequence[Any]]]) -> tuple[int, dict[str,
     for position, (_, row) in enumerate(cells[:10]):
         texts = [_text(cell).lower() for cell in row]
         columns = {
-            field: next(index for index, text in enumerate(texts) if text in names)
-            for field, names in HEADERS.items()
+            name: next(index for index, text in enumerate(texts) if text in names)
+            for name, names in HEADERS.items()
             if any(text in names for text in texts)
         }
         if {"name", "phone"} <= columns.keys():
@@ -158,11 +159,11 @@ def _faults_of(row: int, values: dict[str, str], *, packs: dict[str, int], seen:
     if phone is None:
         faults.append(Fault(row, COLUMN_NAMES["phone"], "请填写 11 位手机号。"))
     elif phone in seen:
-        faults.append(Fault(row, COLUMN_NAMES["phone"], f"手机号与第 {seen[phone]} 行重复。"))
+        faults.append(Fault(row, COLUMN_NAMES["phone"], "手机号与第 %(row)s 行重复。", {"row": seen[phone]}))
     pack = values.get("pack", "")
     if pack and pack not in packs:
         faults.append(Fault(row, COLUMN_NAMES["pack"], "这个礼包不在本订单中。"))
-    for field, length in LENGTHS.items():
-        if len(values.get(field, "")) > length:
-            faults.append(Fault(row, COLUMN_NAMES[field], f"最多 {length} 个字。"))
+    for name, length in LENGTHS.items():
+        if len(values.get(name, "")) > length:
+            faults.append(Fault(row, COLUMN_NAMES[name], "最多 %(max)s 个字。", {"max": length}))
     return faults

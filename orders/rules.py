@@ -39,9 +39,11 @@ class Line:
     line_no: int
     pack_id: int
     pack_name: str
+    pack_name_en: str
     picture: str
     merchant_id: int
     merchant_name: str
+    merchant_name_en: str
     quantity: int
     price_fen: int
     amount_fen: int

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate, validates_schema
+from flask_babel import gettext
+from marshmallow import ValidationError, fields, validates_schema
 
-from kernel.schemas import Base, IdField, Moment, Text, fen, text
+from kernel.schemas import Base, IdField, Length, Moment, OneOf, Range, Text, fen, text
 from people.rules import normal_phone
 
 MAX_LINES = 100
@@ -15,24 +16,24 @@ class WantedLine(Base):
     """One line a buyer asks for."""
 
     pack_id = IdField(required=True)
-    quantity = fields.Integer(required=True, strict=True, validate=validate.Range(min=1, max=MAX_QUANTITY))
+    quantity = fields.Integer(required=True, strict=True, validate=Range(min=1, max=MAX_QUANTITY))
 
 
 class QuoteRequest(Base):
     """What to price."""
 
     campaign = text(40)
-    lines = fields.List(fields.Nested(WantedLine), required=True, validate=validate.Length(min=1, max=MAX_LINES))
+    lines = fields.List(fields.Nested(WantedLine), required=True, validate=Length(min=1, max=MAX_LINES))
 
 
 class Delivery(Base):
     """Where a member's order goes: shipped to an address, or to a pickup station."""
 
-    kind = fields.String(required=True, validate=validate.OneOf(("ship", "pickup")))
+    kind = fields.String(required=True, validate=OneOf(("ship", "pickup")))
     name = text(80)
     phone = text(20)
-    region = Text(load_default="", validate=validate.Length(max=80))
-    address = Text(load_default="", validate=validate.Length(max=200))
+    region = Text(load_default="", validate=Length(max=80))
+    address = Text(load_default="", validate=Length(max=200))
     station_id = IdField(load_default=None, allow_none=True)
 
     @validates_schema(skip_on_field_errors=True)
@@ -58,9 +59,9 @@ class PlaceOrder(QuoteRequest):
 class BulkDelivery(Base):
     """Where a union's order goes."""
 
-    name = Text(load_default="", validate=validate.Length(max=80))
-    phone = Text(load_default="", validate=validate.Length(max=20))
-    address = Text(load_default="", validate=validate.Length(max=200))
+    name = Text(load_default="", validate=Length(max=80))
+    phone = Text(load_default="", validate=Length(max=20))
+    address = Text(load_default="", validate=Length(max=200))
 
 
 class DraftBulk(QuoteRequest):
@@ -83,7 +84,7 @@ class RosterEntry(Base):
 class Roster(Base):
     """A roster as JSON."""
 
-    recipients = fields.List(fields.Nested(RosterEntry), required=True, validate=validate.Length(min=1, max=20_000))
+    recipients = fields.List(fields.Nested(RosterEntry), required=True, validate=Length(min=1, max=20_000))
 
 
 class Reject(Base):
@@ -95,7 +96,7 @@ class Reject(Base):
 class StartPayment(Base):
     """How to pay."""
 
-    provider = fields.String(required=True, validate=validate.OneOf(("stripe", "sandbox", "bank_transfer")))
+    provider = fields.String(required=True, validate=OneOf(("stripe", "sandbox", "bank_transfer")))
 
 
 class ConfirmTransfer(Base):
@@ -114,9 +115,9 @@ class Ship(Base):
 class ParcelArgs(Base):
     """Which parcels to list."""
 
-    limit = fields.Integer(load_default=20, validate=validate.Range(min=1, max=100))
-    cursor = fields.String(load_default=None, validate=validate.Length(max=100))
-    status = fields.String(load_default=None, validate=validate.OneOf(("to_ship", "shipped", "delivered")))
+    limit = fields.Integer(load_default=20, validate=Range(min=1, max=100))
+    cursor = fields.String(load_default=None, validate=Length(max=100))
+    status = fields.String(load_default=None, validate=OneOf(("to_ship", "shipped", "delivered")))
 
 
 class QuotedLine(Base):
@@ -234,12 +235,20 @@ class Payment(Base):
     pay_to = fields.Dict()
 
 
+class RosterFault(Base):
+    """What is wrong in a roster, where; said in the reader's language."""
+
+    row = fields.Integer()
+    column = fields.Function(lambda fault: gettext(fault["column"]))
+    message = fields.Function(lambda fault: gettext(fault["message"], **fault["figures"]))
+
+
 class RosterReport(Base):
     """What became of a roster's rows."""
 
     accepted = fields.Integer()
     rejected = fields.Integer()
-    errors = fields.List(fields.Dict())
+    errors = fields.List(fields.Nested(RosterFault))
 
 
 def quote_body(priced: Any) -> dict[str, Any]:

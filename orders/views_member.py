@@ -11,7 +11,7 @@ from marshmallow import ValidationError
 from catalog import queries as catalog_queries
 from finance.gateway import queries as gateway_queries
 from kernel import clock
-from kernel.doors import PageBlueprint, who
+from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError, Invalid
 from kernel.idempotency import Once, request_once
 from kernel.ids import as_id
@@ -201,7 +201,7 @@ def place() -> ResponseReturnValue:
             form, messages.get("delivery", {}), key, problem=gettext("请检查填写的内容。"), status=422
         )
     except DomainError as refused:
-        detail = gettext(refused.message, **refused.figures) if refused.figures else gettext(refused.message)
+        detail = said(refused)
         errors = {name.removeprefix("delivery."): told for name, told in refused.extra.get("errors", {}).items()}
         return _checkout_page(form, errors, secrets.token_urlsafe(18), problem=detail, status=refused.status)
     session["cart"] = {}

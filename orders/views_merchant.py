@@ -11,7 +11,7 @@ from catalog import queries as catalog_queries
 from catalog import services as catalog_services
 from finance.ledger import queries as ledger_queries
 from kernel import clock
-from kernel.doors import PageBlueprint, who
+from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError, Invalid
 from kernel.idempotency import request_once
 from kernel.ids import as_id
@@ -92,7 +92,7 @@ def adjust(pack_id: str) -> ResponseReturnValue:
     except DomainError as refused:
         if refused.status == 404:
             raise
-        return _pack_page(pack_id, form, gettext(refused.message, **refused.figures), refused.status)
+        return _pack_page(pack_id, form, said(refused), refused.status)
     flash(gettext("库存已更新。"), "success")
     return redirect(url_for("merchant.pack", pack_id=pack_id), 303)
 

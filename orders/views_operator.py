@@ -10,7 +10,7 @@ from flask_babel import gettext
 
 from finance.gateway import queries as gateway_queries
 from kernel import clock, jobs
-from kernel.doors import PageBlueprint, who
+from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError, NotFound
 from kernel.idempotency import request_once
 from kernel.ids import as_id
@@ -62,7 +62,7 @@ def issue(slug: str) -> ResponseReturnValue:
                     )
                     return redirect(url_for("operator.job", job_id=answer.body["id"]), 303)
             except DomainError as refused:
-                problem, status = gettext(refused.message, **refused.figures), refused.status
+                problem, status = said(refused), refused.status
     page = render_template(
         "operator/issue.html",
         campaign=voucher_queries.campaign(slug, now=clock.now()),
@@ -144,7 +144,7 @@ def confirm(payment_id: str) -> ResponseReturnValue:
             now=clock.now(),
         )
     except DomainError as refused:
-        return _transfers_page(request.form, gettext(refused.message, **refused.figures), refused.status)
+        return _transfers_page(request.form, said(refused), refused.status)
     flash(gettext("已确认到账。"), "success")
     return redirect(url_for("operator.transfers"), 303)
 

@@ -12,7 +12,7 @@ from flask_babel import gettext
 from catalog import queries as catalog_queries
 from finance.gateway import queries as gateway_queries
 from kernel import clock
-from kernel.doors import PageBlueprint, who
+from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError, Forbidden, Invalid
 from kernel.idempotency import request_once
 from kernel.ids import as_id
@@ -97,7 +97,7 @@ def draft() -> ResponseReturnValue:
             slug=slug, union_id=who().union_id, wanted=wanted, delivery=delivery, once=once, now=clock.now()
         )
     except DomainError as refused:
-        return _new_page(form, gettext(refused.message, **refused.figures), status=refused.status)
+        return _new_page(form, said(refused), status=refused.status)
     return redirect(url_for("union.order", number=answer.body["number"]), 303)
 
 

@@ -1,10 +1,12 @@
 """A small world to test in, made by the rooms' own use-cases."""
 
 import itertools
+import re
 from datetime import timedelta
 from typing import Any
 
 from flask import Flask
+from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from catalog import services as catalog_services
@@ -17,6 +19,13 @@ from voucher import services as voucher_services
 MEMBERS, OFFICER, APPROVER = 6, "13900000001", "13900000002"
 OTHER_OFFICER, MERCHANT_A, MERCHANT_B, OPERATOR = "13900000003", "13700000001", "13700000002", "13600000001"
 SHIP = {"kind": "ship", "name": "王芳", "phone": "13800000001", "region": "青岛", "address": "海尔路 1 号"}
+
+
+def csrf_of(page: str) -> str:
+    """The token a page's forms carry."""
+    token = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert token, page
+    return token[1]
 
 
 class World:
@@ -98,6 +107,16 @@ class World:
             with self.app.app_context():
                 self.tokens[login] = people_services.make_token(login=login, name="test", now=clock.now())
         return self.tokens[login]
+
+    def browser(self, login: str) -> FlaskClient:
+        """A client signed in as a person through the sign-in pages."""
+        client = self.app.test_client()
+        form = {"phone": login, "csrf_token": csrf_of(client.get("/sign-in").text)}
+        shown = client.post("/sign-in", data=form).text
+        code = re.search(r'id="code-shown"[^>]*>(\d{6})<', shown)
+        assert code, shown
+        client.post("/sign-in", data={**form, "code": code[1]})
+        return client
 
     def call(
         self, login: str, method: str, path: str, body: Any = None, *, key: str | None = "new", **options: Any

@@ -178,7 +178,7 @@ def entries_of(voucher_id: int, *, member_id: int | None) -> Sequence[Row[Any]]:
 
 
 def totals(campaign_id: int) -> dict[str, int]:
-    """Return what became of a campaign's vouchers, in fen, and how many there are."""
+    """Return what became of a campaign's vouchers, in fen, and how many there are; released is all that ever was."""
     row = db.session.execute(
         select(
             func.count().label("vouchers"),
@@ -189,7 +189,8 @@ def totals(campaign_id: int) -> dict[str, int]:
             func.coalesce(func.sum(Voucher.revoked_fen), 0).label("revoked_fen"),
         ).where(Voucher.campaign_id == campaign_id)
     ).one()
-    return {name: int(value) for name, value in row._mapping.items()}
+    released_fen = ledger_queries.moved(campaign_id, debit=ledger.VOUCHER_HELD, credit=ledger.VOUCHER_BALANCE)
+    return {**{name: int(value) for name, value in row._mapping.items()}, "released_fen": released_fen}
 
 
 def breaches() -> list[str]:

@@ -2,7 +2,7 @@
 
 from marshmallow import fields, validate
 
-from kernel.schemas import Base, IdField, Moment, Text, fen, text
+from kernel.schemas import Base, IdField, Length, Moment, OneOf, Range, Text, fen, text
 
 
 class Rule(Base):
@@ -46,17 +46,15 @@ class NewCampaign(Base):
 
     slug = fields.String(required=True, validate=validate.Regexp(r"^[a-z0-9][a-z0-9-]{0,39}\Z"))
     name = text(120)
-    name_en = Text(load_default="", validate=validate.Length(max=200))
+    name_en = Text(load_default="", validate=Length(max=200))
     starts_at = fields.AwareDateTime(required=True)
     ends_at = fields.AwareDateTime(required=True)
     rule = fields.Nested(Rule, required=True)
-    tiers_fen = fields.List(fen(minimum=1), required=True, validate=validate.Length(min=1, max=20))
+    tiers_fen = fields.List(fen(minimum=1), required=True, validate=Length(min=1, max=20))
     member_budget_fen = fen()
     bulk_budget_fen = fen(required=False, load_default=0)
-    issue_mode = fields.String(load_default="push", validate=validate.OneOf(("push", "claim")))
-    pack_limit = fields.Integer(
-        load_default=None, allow_none=True, strict=True, validate=validate.Range(min=1, max=10**6)
-    )
+    issue_mode = fields.String(load_default="push", validate=OneOf(("push", "claim")))
+    pack_limit = fields.Integer(load_default=None, allow_none=True, strict=True, validate=Range(min=1, max=10**6))
     recipient_cap_fen = fen(required=False, load_default=None, allow_none=True)
 
 
@@ -72,15 +70,15 @@ class CampaignChange(Base):
     """What changes of a campaign; what is not named stays."""
 
     name = text(120, required=False)
-    name_en = Text(validate=validate.Length(max=200))
+    name_en = Text(validate=Length(max=200))
     starts_at = fields.AwareDateTime()
     ends_at = fields.AwareDateTime()
     rule = fields.Nested(RuleChange)
-    tiers_fen = fields.List(fen(minimum=1), validate=validate.Length(min=1, max=20))
+    tiers_fen = fields.List(fen(minimum=1), validate=Length(min=1, max=20))
     member_budget_fen = fen(required=False)
     bulk_budget_fen = fen(required=False)
-    issue_mode = fields.String(validate=validate.OneOf(("push", "claim")))
-    pack_limit = fields.Integer(allow_none=True, strict=True, validate=validate.Range(min=1, max=10**6))
+    issue_mode = fields.String(validate=OneOf(("push", "claim")))
+    pack_limit = fields.Integer(allow_none=True, strict=True, validate=Range(min=1, max=10**6))
     recipient_cap_fen = fen(required=False, allow_none=True)
 
 
@@ -113,9 +111,9 @@ class AudienceChoice(Base):
     """Who gets vouchers: exactly one of these."""
 
     all = fields.Boolean(load_default=False)
-    union_ids = fields.List(IdField(), load_default=list, validate=validate.Length(max=10_000))
-    member_nos = fields.List(Text(), load_default=list, validate=validate.Length(max=30_000))
-    honour = Text(load_default=None, allow_none=True, validate=validate.Length(max=40))
+    union_ids = fields.List(IdField(), load_default=list, validate=Length(max=10_000))
+    member_nos = fields.List(Text(), load_default=list, validate=Length(max=30_000))
+    honour = Text(load_default=None, allow_none=True, validate=Length(max=40))
 
 
 class Issue(Base):

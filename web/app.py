@@ -5,7 +5,7 @@ from typing import Any
 
 from babel.dates import format_datetime
 from flask import Flask, g, request, session
-from flask_babel import Babel, get_locale
+from flask_babel import Babel, get_locale, gettext
 from flask_bootstrap import Bootstrap5
 from flask_migrate import Migrate
 from flask_smorest import Api
@@ -140,9 +140,7 @@ def _language() -> str:
 def _local_time(moment: datetime | None) -> str:
     if moment is None:
         return ""
-    return format_datetime(
-        local(moment), "MMMd日 HH:mm" if str(get_locale()).startswith("zh") else "d MMM HH:mm", locale=get_locale()
-    )
+    return format_datetime(local(moment), gettext("MMMd日 HH:mm"), locale=get_locale())
 
 
 def _for_templates() -> dict[str, Any]:

@@ -3,12 +3,13 @@
 import logging
 from typing import Any
 
-from flask import Flask, Response, current_app, g, render_template, request
+from flask import Flask, Response, current_app, flash, g, redirect, render_template, request
 from flask_babel import gettext
 from marshmallow import ValidationError
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
+from kernel.doors import said
 from kernel.errors import DomainError, Invalid
 
 log = logging.getLogger("huigong")
@@ -38,8 +39,15 @@ def install(app: Flask) -> None:
 
 
 def _refused(error: DomainError) -> Response:
-    detail = gettext(error.message, **error.figures) if error.figures else gettext(error.message)
-    return _answer(error.status, error.code, detail, error.extra)
+    detail = said(error)
+    if _is_from_own_form() and error.status in (409, 422):
+        # What a form's button could not do is said on the page the button is on.
+        flash(detail, "warning")
+        return redirect(str(request.referrer), 303)  # type: ignore[return-value]
+    extra = dict(error.extra)
+    if "errors" in extra:
+        extra["errors"] = {name: [gettext(text) for text in texts] for name, texts in extra["errors"].items()}
+    return _answer(error.status, error.code, detail, extra)
 
 
 def _not_valid(error: ValidationError) -> Response:
@@ -53,8 +61,7 @@ def _http(error: HTTPException) -> Response:
     data: dict[str, Any] = getattr(error, "data", None) or {}
     if status == 422 and "messages" in data:
         messages = data["messages"]
-        errors = flat(next(iter(messages.values())) if len(messages) == 1 else messages)
-        return _answer(422, "invalid", gettext("请检查填写的内容。"), {"errors": errors})
+        return _refused(Invalid(errors=flat(next(iter(messages.values())) if len(messages) == 1 else messages)))
     response = _answer(status, CODES.get(status, "error"), _detail(status))
     if status == 405 and getattr(error, "valid_methods", None):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))  # type: ignore[attr-defined]
@@ -113,6 +120,15 @@ def _wants_page() -> bool:
     if request.path.startswith(("/api/", "/webhooks/", "/healthz", "/readyz", "/metrics")):
         return False
     return g.get("page") or request.accept_mimetypes.best_match(["text/html", "application/json"]) == "text/html"
+
+
+def _is_from_own_form() -> bool:
+    return bool(
+        request.method == "POST"
+        and _wants_page()
+        and request.referrer
+        and request.referrer.startswith(request.host_url)
+    )
 
 
 def flat(messages: Any, prefix: str = "") -> dict[str, list[str]]:

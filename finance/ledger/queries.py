@@ -84,6 +84,14 @@ def campaign_balances(campaign_id: int) -> dict[str, int]:
     return {account: int(balance) for account, balance in rows}
 
 
+def moved(campaign_id: int, *, debit: str, credit: str) -> int:
+    """Return how much of a campaign has ever moved from one account to the other, in fen."""
+    total = select(func.coalesce(func.sum(PostingRow.amount), 0)).where(
+        PostingRow.campaign_id == campaign_id, PostingRow.debit == debit, PostingRow.credit == credit
+    )
+    return int(db.session.execute(total).scalar_one())
+
+
 def malformed() -> Sequence[Any]:
     """Return postings that are no transfer between two accounts: debits would not equal credits."""
     crossed = PostingRow.debit.startswith("stock.") != PostingRow.credit.startswith("stock.")

@@ -41,9 +41,11 @@ class PricedBulk:
 @dataclass(frozen=True)
 class _PackOf:
     pack_name: str
+    pack_name_en: str
     picture: str
     merchant_id: int
     merchant_name: str
+    merchant_name_en: str
     price_fen: int
 
 
@@ -54,7 +56,15 @@ def price(*, slug: str, wanted: Sequence[Wanted], now: datetime) -> PricedBulk:
         raise CampaignClosed("活动未开始或已结束。")
     views = catalog_queries.packs_by_id(line.pack_id for line in wanted)
     offered = {
-        view.id: _PackOf(view.name, view.picture, view.merchant.id, view.merchant.short_name, view.price_fen)
+        view.id: _PackOf(
+            view.name,
+            view.name_en,
+            view.picture,
+            view.merchant.id,
+            view.merchant.short_name,
+            view.merchant.name_en,
+            view.price_fen,
+        )
         for view in views.values()
         if view.status == "on_sale" and view.price_fen in campaign.tiers_fen
     }

@@ -7,6 +7,7 @@ from sqlalchemy import event, text
 
 from kernel import clock
 from kernel.db import db
+from orders import queries as order_queries
 from orders.services import placing
 from tests.factories import MERCHANT_A, MERCHANT_B, OPERATOR, SHIP
 
@@ -283,6 +284,52 @@ def test_a_breach_planted_by_hand_is_found(world):
     assert any(breach.startswith("rule 1: voucher") for breach in found)
     assert any(breach.startswith("rule 2: campaign spring") for breach in found)
     assert any(breach.startswith("rule 3: pack 1") for breach in found)
+    assert not any(breach.startswith(("rule 4", "rule 5")) for breach in found)
+
+
+def test_a_paid_order_that_does_not_add_up_is_found(world):
+    number = world.place(M1, ("A150", 1), ("B150", 1)).json["number"]
+    world.pay(M1, number)
+    assert world.breaches() == []
+    posting = (
+        "INSERT INTO ledger_postings (id, entry, line, kind, debit, credit, amount, merchant_id, order_id, at)"
+        " VALUES (999999, 'planted:1', 1, 'paid', 'cash', 'merchant.owed', 7, 1, {order}, '2026-01-01 00:00:00')"
+    )
+    with world.app.app_context():
+        db.session.execute(text(posting.format(order=number)))
+        db.session.execute(text(f"UPDATE order_lines SET discount_fen = discount_fen + 1 WHERE order_id = {number}"))
+        db.session.commit()
+    found = [breach for breach in world.breaches() if f"order {number}" in breach]
+    assert [breach[:6] for breach in found] == ["rule 4", "rule 4"]
+    assert "merchants are owed 30007" in found[0]
+
+
+def test_a_posting_that_is_no_transfer_is_found(world):
+    with world.app.app_context():
+        postgresql = db.engine.dialect.name == "postgresql"
+        if postgresql:
+            db.session.execute(text("ALTER TABLE ledger_postings DROP CONSTRAINT ck_ledger_postings_one_unit"))
+        else:
+            db.session.execute(text("PRAGMA ignore_check_constraints = ON"))
+        db.session.execute(
+            text(
+                "INSERT INTO ledger_postings (id, entry, line, kind, debit, credit, amount, at)"
+                " VALUES (999999, 'planted:1', 1, 'x', 'cash', 'stock.held', 7, '2026-01-01 00:00:00')"
+            )
+        )
+        assert order_queries.all_breaches() == ["rule 5: posting 999999 of planted:1 is no transfer"]
+        db.session.rollback()
+        if not postgresql:
+            db.session.execute(text("PRAGMA ignore_check_constraints = OFF"))
+            db.session.rollback()
+
+
+def test_the_report_counts_what_was_released(world):
+    number = world.place(M1, ("A150", 2)).json["number"]
+    world.call(M1, "POST", f"/orders/{number}/cancel")
+    world.place(M2, ("A100", 1))
+    report = world.call(OPERATOR, "GET", "/admin/campaigns/spring/report").json
+    assert (report["released_fen"], report["held_fen"], report["redeemed_fen"]) == (6000, 2000, 0)
 
 
 def test_the_ledger_refuses_to_be_rewritten(world):

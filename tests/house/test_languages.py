@@ -1,0 +1,160 @@
+"""Chinese first, English complete: no page says a Chinese word of ours to a reader of English."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from babel.messages.pofile import read_po
+
+from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR
+from web.languages import NOT_FOR_PEOPLE, chinese_in
+from web.settings import ROOT
+
+CATALOGUE = ROOT / "web" / "translations" / "en" / "LC_MESSAGES" / "messages.po"
+ROOMS = ("kernel", "people", "finance", "voucher", "catalog", "orders", "web")
+CHINESE = re.compile("[\u4e00-\u9fff]+")
+M1 = "13800000001"
+# What is nobody's to translate: the language's own name, seals, and the data the test made.
+DATA = (
+    "中文",
+    "惠",
+    "福",
+    "礼",
+    "购",
+    "单",
+    "会员1",
+    "王芳",
+    "海尔路 1 号",
+    "青岛",
+    "某路",
+    "经办",
+    "审批",
+    "运营",
+    "甲员",
+)
+NAMES = (
+    "礼包A150",
+    "礼包A100",
+    "礼包B150",
+    "礼包B40",
+    "贵州乙",
+    "贵州安顺",
+    "乙",
+    "甲",
+    "春节",
+    "医院工会",
+    "学校工会",
+)
+
+
+class Texts(HTMLParser):
+    """What a reader is shown or told: text, and the attributes that are read aloud."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [
+            value for name, value in attrs if name in ("alt", "aria-label", "placeholder", "title") and value
+        ]
+
+    def handle_data(self, data):
+        self.found.append(data)
+
+
+def chinese_words(page):
+    texts = Texts()
+    texts.feed(page)
+    words = " ".join(texts.found)
+    for name in sorted(DATA + NAMES + ("米", "袋", "一号点", "山东省青岛市崂山区", "山东"), key=len, reverse=True):
+        words = words.replace(name, "")
+    return CHINESE.findall(words)
+
+
+def catalogue():
+    with CATALOGUE.open("rb") as file:
+        return {message.id: message for message in read_po(file, locale="en") if message.id}
+
+
+def test_every_text_has_its_english():
+    known = catalogue()
+    missing = [
+        f"{path.relative_to(ROOT)}:{line}: {words}"
+        for room in ROOMS
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if not str(path).endswith(NOT_FOR_PEOPLE)
+        for line, words in chinese_in(path.read_text(encoding="utf-8"))
+        if words not in known
+    ]
+    for path in (ROOT / "web" / "templates").rglob("*.html"):
+        for words in re.findall(r"_\('((?:[^'\\]|\\.)+)'", path.read_text(encoding="utf-8")):
+            if words not in known:
+                missing.append(f"{path.name}: {words}")
+    assert missing == []
+    assert [message.id for message in known.values() if not message.string or message.fuzzy] == []
+
+
+def test_a_translation_keeps_its_figures():
+    figure = re.compile(r"%\(\w+\)s")
+    for message in catalogue().values():
+        assert sorted(figure.findall(message.id)) == sorted(figure.findall(message.string)), message.id
+
+
+@pytest.fixture
+def busy(world):
+    """A campaign with orders in every state a page shows."""
+    paid = world.place(M1, ("A150", 1), ("B150", 1)).json["number"]
+    world.pay(M1, paid)
+    cancelled = world.place(M1, ("A100", 1)).json["number"]
+    world.call(M1, "POST", f"/orders/{cancelled}/cancel")
+    waiting = world.place(M1, ("B40", 1)).json["number"]
+    bulk = world.call(OFFICER, "POST", "/bulk/orders", world.lines(("A150", 2))).json["number"]
+    world.call(OFFICER, "POST", f"/bulk/orders/{bulk}/submit")
+    approved = world.call(OFFICER, "POST", "/bulk/orders", world.lines(("A150", 2))).json["number"]
+    world.call(OFFICER, "POST", f"/bulk/orders/{approved}/submit")
+    world.call(APPROVER, "POST", f"/bulk/orders/{approved}/approve")
+    world.call(OFFICER, "POST", f"/bulk/orders/{approved}/payments", {"provider": "bank_transfer"})
+    pack = world.packs["A150"]
+    return world, {
+        None: ["/", f"/packs/{pack}", "/sign-in", "/nowhere"],
+        M1: ["/", f"/packs/{pack}", "/cart", "/checkout", "/orders", "/vouchers"]
+        + [f"/orders/{number}" for number in (paid, cancelled, waiting)],
+        OFFICER: ["/union/", "/union/orders/new", f"/union/orders/{bulk}", f"/union/orders/{approved}"],
+        APPROVER: [f"/union/orders/{bulk}"],
+        MERCHANT_A: ["/merchant/", "/merchant/parcels", f"/merchant/parcels/{paid}-1", f"/merchant/packs/{pack}"],
+        OPERATOR: ["/admin/", "/admin/campaigns/spring/issue", "/admin/transfers", "/admin/check"],
+    }
+
+
+def reader(world, login, language):
+    client = world.browser(login) if login else world.app.test_client()
+    client.get(f"/language/{language}")
+    with client.session_transaction() as session:
+        session["cart"] = {world.packs["A150"]: 2}
+    return client
+
+
+def test_every_page_is_in_english_for_a_reader_of_english(busy):
+    world, pages = busy
+    left = {}
+    for login, paths in pages.items():
+        client = reader(world, login, "en")
+        for path in paths:
+            answer = client.get(path, headers={"Accept": "text/html"})
+            assert answer.status_code in (200, 404), (login, path, answer.status_code)
+            if words := chinese_words(answer.text):
+                left[login, path] = words
+    assert left == {}
+
+
+def test_refusals_and_field_errors_are_in_the_readers_language(world):
+    english = {"Authorization": f"Bearer {world.token(M1)}", "Accept-Language": "en", "Idempotency-Key": "x"}
+    client = world.app.test_client()
+    gone = client.get("/api/v1/orders/1", headers=english)
+    assert gone.json["detail"] == "There is no such order."
+    wrong = client.post("/api/v1/orders", headers=english, json={"lines": [{"pack_id": "1", "quantity": 0}]})
+    assert wrong.json["errors"]["lines.0.quantity"] == ["A number from 1 to 100000 is needed."]
+    assert wrong.json["errors"]["campaign"] == ["Please fill this in."]
+    chinese = client.post("/api/v1/orders", headers={**english, "Accept-Language": "zh-CN"}, json={})
+    assert chinese.json["errors"]["campaign"] == ["请填写这一项。"]
