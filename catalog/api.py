@@ -101,7 +101,9 @@ class OnePack(MethodView):
     @merchant.response(200, schemas.MerchantPack)
     def patch(self, body: dict[str, Any], pack_id: str) -> Any:
         """Take an own pack off sale, or put it on again."""
-        return services.change_pack(pack_id=as_id(pack_id), merchant_id=who().merchant_id, changes=body)
+        return services.change_pack(
+            pack_id=as_id(pack_id), merchant_id=who().merchant_id, changes=body, now=clock.now()
+        )
 
 
 @merchant.route("/packs/<pack_id>/stock", methods=["POST"])
@@ -136,5 +138,5 @@ def movements(args: dict[str, Any], pack_id: str) -> Any:
 @operator.response(200, schemas.Pack)
 def approve(pack_id: str) -> Any:
     """Put a pack that waits for approval on sale."""
-    services.approve_pack(pack_id=as_id(pack_id))
+    services.approve_pack(pack_id=as_id(pack_id), now=clock.now())
     return queries.pack(as_id(pack_id))

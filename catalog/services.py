@@ -13,7 +13,7 @@ from catalog.steps import OutOfStock
 from finance.ledger import rules as ledger
 from finance.ledger import steps as ledger_steps
 from finance.ledger.rules import Cause, Posting
-from kernel import idempotency
+from kernel import audit, idempotency
 from kernel.db import db, rows_changed, transaction
 from kernel.errors import NotFound, StateConflict
 from kernel.idempotency import Answer, Once
@@ -27,10 +27,11 @@ def offer_pack(*, merchant_id: int, details: dict[str, Any], now: datetime) -> P
         pack_id = _add_pack(
             merchant_id=merchant_id, details={"code": f"N{new_id()}", **details}, status="pending", now=now
         )
+        audit.record("pack.offer", f"pack:{pack_id}", now=now, after={"merchant_id": merchant_id})
     return queries.pack(pack_id, merchant_id=merchant_id)
 
 
-def change_pack(*, pack_id: int | None, merchant_id: int, changes: dict[str, Any]) -> PackView:
+def change_pack(*, pack_id: int | None, merchant_id: int, changes: dict[str, Any], now: datetime) -> PackView:
     """Take a merchant's pack off sale or put it on again. Raises NotFound, StateConflict."""
     with transaction():
         pack = db.session.scalar(select(GiftPack).filter_by(id=pack_id, merchant_id=merchant_id).with_for_update())
@@ -39,12 +40,15 @@ def change_pack(*, pack_id: int | None, merchant_id: int, changes: dict[str, Any
         status = changes.get("status", pack.status)
         if status != pack.status and (pack.status == "pending" or status not in PACK_MOVES[pack.status]):
             raise StateConflict("礼包当前状态不能这样修改。")
+        old = {name: getattr(pack, name) for name in changes}
         for name, value in changes.items():
             setattr(pack, name, value)
+        before, after = audit.changed(old, changes)
+        audit.record("pack.change", f"pack:{pack_id}", now=now, before=before, after=after)
     return queries.pack(pack_id, merchant_id=merchant_id)
 
 
-def approve_pack(*, pack_id: int | None) -> None:
+def approve_pack(*, pack_id: int | None, now: datetime) -> None:
     """Put a pack that waits for approval on sale. Raises StateConflict."""
     with transaction():
         moved = rows_changed(
@@ -52,6 +56,7 @@ def approve_pack(*, pack_id: int | None) -> None:
         )
         if moved == 0:
             raise StateConflict("这个礼包不在待审核状态。")
+        audit.record("pack.approve", f"pack:{pack_id}", now=now)
 
 
 def adjust_stock(
@@ -102,7 +107,16 @@ def adjust_stock(
         db.session.refresh(before)
         figures = {"available": before.available, "held": before.held, "sold": before.sold}
         content = {**figures, "on_hand": before.taken_in - before.shipped, "to_ship": before.sold - before.shipped}
-        return idempotency.finish(once, content) if once is not None else idempotency.answer_of(content)
+        answer = idempotency.finish(once, content) if once is not None else idempotency.answer_of(content)
+        audit.record(
+            "stock.adjust",
+            f"pack:{pack_id}",
+            actor_id=actor_id,
+            now=now,
+            before={"on_hand": content["on_hand"] - change},
+            after={"on_hand": content["on_hand"], "reason": reason},
+        )
+        return answer
 
 
 def _post_stock(pack_id: int, change: int, *, actor_id: int | None, reason: str, now: datetime) -> None:

@@ -4,7 +4,7 @@ import re
 import secrets
 from typing import Any
 
-from flask import flash, redirect, render_template, request, url_for
+from flask import current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
@@ -136,16 +136,20 @@ def confirm(payment_id: str) -> ResponseReturnValue:
     if amount_fen is None:
         return _transfers_page(request.form, gettext("请填写到账金额，例如 12130.00。"), 422)
     try:
-        paying.confirm_transfer(
+        answer = paying.confirm_transfer(
             payment_id=as_id(payment_id),
             amount_fen=amount_fen,
             actor_id=who().person_id,
+            second_person_fen=current_app.config["HUIGONG"].second_person_fen,
             once=_once(amount_fen),
             now=clock.now(),
         )
     except DomainError as refused:
         return _transfers_page(request.form, said(refused), refused.status)
-    flash(gettext("已确认到账。"), "success")
+    if answer.body["status"] == "pending":
+        flash(gettext("已记录您的确认。金额较大，还需要另一位运营确认。"), "info")
+    else:
+        flash(gettext("已确认到账。"), "success")
     return redirect(url_for("operator.transfers"), 303)
 
 

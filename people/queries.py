@@ -1,24 +1,30 @@
 """Reads about people and organizations."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, Subquery, func, select
+from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, Subquery, func, or_, select
 
 from kernel.db import db
 from kernel.ids import digest
+from kernel.sealing import unseal
 from people.models import (
     ApiToken,
+    Credential,
     GrassrootsUnion,
     Honour,
     Member,
     Merchant,
+    Message,
     Person,
     PickupStation,
+    RecoveryCode,
     SeatRow,
+    SignIn,
 )
-from people.rules import Identity, Seat
+from people.rules import Identity, Seat, masked
 
 _WHO = (
     Person.id.label("person_id"),
@@ -29,6 +35,7 @@ _WHO = (
     SeatRow.role,
     SeatRow.union_id,
     SeatRow.merchant_id,
+    SeatRow.id.label("seat_id"),
 )
 
 
@@ -36,13 +43,13 @@ def _identity(rows: Sequence[Row[Any]]) -> Identity | None:
     if not rows:
         return None
     first = rows[0]
-    seats = tuple(Seat(row.role, row.union_id, row.merchant_id) for row in rows if row.role is not None)
+    seats = tuple(Seat(row.role, row.union_id, row.merchant_id, row.seat_id) for row in rows if row.role is not None)
     return Identity(first.person_id, first.name, first.phone, first.member_id, first.member_union_id, seats)
 
 
-def _who(*conditions: ColumnElement[bool]) -> Select[Any]:
+def _who(*conditions: ColumnElement[bool], more: Sequence[Any] = ()) -> Select[Any]:
     return (
-        select(*_WHO)
+        select(*_WHO, *more)
         .select_from(Person)
         .outerjoin(Member, Member.person_id == Person.id)
         .outerjoin(SeatRow, (SeatRow.person_id == Person.id) & SeatRow.ended_at.is_(None))
@@ -51,12 +58,51 @@ def _who(*conditions: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def by_token(token: str, *, now: datetime) -> Identity | None:
-    """Return who a live bearer token belongs to, by one statement."""
-    query = _who(ApiToken.token_hash == digest(token), ApiToken.expires_at > now).join(
-        ApiToken, ApiToken.person_id == Person.id
-    )
-    return _identity(db.session.execute(query).all())
+@dataclass(frozen=True)
+class SignInView:
+    """A live sign-in: how, and when it was last noted as used."""
+
+    id: int
+    method: str
+    seen_at: datetime
+
+
+def by_token(token: str, *, now: datetime) -> tuple[Identity, datetime | None] | None:
+    """Return who a live bearer token belongs to and when it was last noted as used, by one statement."""
+    query = _who(
+        ApiToken.token_hash == digest(token),
+        ApiToken.expires_at > now,
+        ApiToken.revoked_at.is_(None),
+        more=(ApiToken.scopes, ApiToken.last_used_at),
+    ).join(ApiToken, ApiToken.person_id == Person.id)
+    rows = db.session.execute(query).all()
+    identity = _identity(rows)
+    if identity is None:
+        return None
+    return replace(identity, scopes=tuple(rows[0].scopes.split())), rows[0].last_used_at
+
+
+def by_sign_in(secret: str, *, now: datetime) -> tuple[Identity, SignInView] | None:
+    """Return who is signed in by a cookie's secret, and the sign-in itself, by one statement."""
+    query = _who(
+        SignIn.token_hash == digest(secret),
+        SignIn.ended_at.is_(None),
+        SignIn.idle_until > now,
+        SignIn.expires_at > now,
+        more=(
+            SignIn.id.label("sign_in_id"),
+            SignIn.method,
+            SignIn.seat_id.label("chosen_id"),
+            SignIn.seen_at,
+        ),
+    ).join(SignIn, SignIn.person_id == Person.id)
+    rows = db.session.execute(query).all()
+    identity = _identity(rows)
+    if identity is None:
+        return None
+    first = rows[0]
+    identity = replace(identity, seat_id=first.chosen_id, method=first.method, sign_in_id=first.sign_in_id)
+    return identity, SignInView(first.sign_in_id, first.method, first.seen_at)
 
 
 def by_id(person_id: int) -> Identity | None:
@@ -159,3 +205,105 @@ def audience(
 def count_of(query: Select[Any]) -> int:
     """Return how many rows a statement selects."""
     return db.session.scalar(select(func.count()).select_from(query.subquery())) or 0
+
+
+def login_of(person_id: int) -> str | None:
+    """Return a person's staff sign-in name."""
+    return db.session.scalar(select(Credential.login).where(Credential.person_id == person_id))
+
+
+def has_second_factor(person_id: int) -> bool:
+    """Return whether a person's second factor is set up."""
+    query = select(Credential.totp_sealed).where(Credential.person_id == person_id)
+    return db.session.scalar(query) is not None
+
+
+def credential(person_id: int) -> Row[Any] | None:
+    """Return what an account page shows of a staff sign-in: login, changed_at, totp_since, recovery codes left."""
+    left = (
+        select(func.count())
+        .select_from(RecoveryCode)
+        .where(RecoveryCode.person_id == person_id, RecoveryCode.used_at.is_(None))
+        .scalar_subquery()
+    )
+    query = select(Credential.login, Credential.changed_at, Credential.totp_since, left.label("codes_left"))
+    return db.session.execute(query.where(Credential.person_id == person_id)).one_or_none()
+
+
+def sign_ins(person_id: int, *, now: datetime) -> Sequence[SignIn]:
+    """Return a person's live sign-ins, the one used last first."""
+    query = select(SignIn).where(
+        SignIn.person_id == person_id, SignIn.ended_at.is_(None), SignIn.idle_until > now, SignIn.expires_at > now
+    )
+    return db.session.scalars(query.order_by(SignIn.seen_at.desc()).execution_options(populate_existing=True)).all()
+
+
+def tokens(person_id: int, *, now: datetime) -> Sequence[ApiToken]:
+    """Return a person's live tokens: never the token itself, of which only a hash is kept."""
+    query = select(ApiToken).where(
+        ApiToken.person_id == person_id, ApiToken.revoked_at.is_(None), ApiToken.expires_at > now
+    )
+    return db.session.scalars(query.order_by(ApiToken.id).execution_options(populate_existing=True)).all()
+
+
+def seats(*, person_id: int | None = None, limit: int = 500) -> Sequence[Row[Any]]:
+    """Return live seats with their holders and organizations."""
+    query = (
+        select(
+            SeatRow.id,
+            SeatRow.person_id,
+            SeatRow.role,
+            SeatRow.granted_at,
+            Person.name,
+            Person.phone,
+            Credential.login,
+            Credential.totp_since,
+            GrassrootsUnion.name.label("union_name"),
+            GrassrootsUnion.name_en.label("union_name_en"),
+            Merchant.short_name.label("merchant_name"),
+            Merchant.name_en.label("merchant_name_en"),
+        )
+        .join(Person, Person.id == SeatRow.person_id)
+        .outerjoin(Credential, Credential.person_id == Person.id)
+        .outerjoin(GrassrootsUnion, GrassrootsUnion.id == SeatRow.union_id)
+        .outerjoin(Merchant, Merchant.id == SeatRow.merchant_id)
+        .where(SeatRow.ended_at.is_(None))
+        .order_by(SeatRow.role, SeatRow.id)
+        .limit(limit)
+    )
+    if person_id is not None:
+        query = query.where(SeatRow.person_id == person_id)
+    return db.session.execute(query).all()
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message of the development outbox."""
+
+    phone: str
+    kind: str
+    status: str
+    text: str
+    made_at: datetime
+
+
+def outbox(*, key: str, limit: int = 50) -> list[Sent]:
+    """Return the last messages with their codes opened: for the development outbox only."""
+    rows = db.session.scalars(select(Message).order_by(Message.id.desc()).limit(limit)).all()
+    return [
+        Sent(masked(row.phone), row.kind, row.status, unseal(row.sealed, key=key, purpose="code") or "", row.made_at)
+        for row in rows
+    ]
+
+
+def find_members(words: str, *, limit: int = 20) -> Sequence[Row[Any]]:
+    """Return members by phone, member number or name: what an operator looks somebody up by."""
+    text = words.strip()
+    query = (
+        select(Member.id, Member.member_no, Person.id.label("person_id"), Person.name, Person.phone)
+        .join(Person, Person.id == Member.person_id)
+        .where(or_(Person.phone == text, Member.member_no == text, Person.name == text))
+        .order_by(Member.id)
+        .limit(limit)
+    )
+    return db.session.execute(query).all() if text else []

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CODE_SECONDS = 300
 CODE_TRIES = 5
@@ -22,6 +22,47 @@ _AUDIENCE_ROLES = {
 }
 
 
+# What a token may do: look at anything its owner may, order and pay, keep stock and ship, run campaigns.
+SCOPES = ("read", "orders", "stock", "admin")
+_SCOPE_OF = {"member": "orders", "union": "orders", "signed_in": "orders", "merchant": "stock", "operator": "admin"}
+
+# How somebody signed in. A one-time code shows a phone is in one's hand: enough for a member, not for a seat.
+BY_CODE, BY_PASSWORD, BY_TOTP, BY_PROVIDER = "code", "password", "totp", "provider"
+TOTP_ROLES = (APPROVER, OPERATOR)  # for these a second factor is compulsory
+
+PASSWORD_LENGTH = 10
+FREE_FAILURES = 5
+
+
+def lock_seconds(failures: int) -> int:
+    """Return how long a name is locked after so many wrong passwords in a row: longer each time, an hour at most.
+
+    >>> [lock_seconds(failures) for failures in (4, 5, 6, 8, 30)]
+    [0, 30, 60, 240, 3600]
+    """
+    return 0 if failures < FREE_FAILURES else min(3600, 30 * 2 ** min(failures - FREE_FAILURES, 10))
+
+
+def password_problem(password: str, *, login: str, name: str) -> str | None:
+    """Return why a password is not taken, or None where it is: long, not one character, not the name itself."""
+    if len(password) < PASSWORD_LENGTH:
+        return "密码至少 10 个字符。"
+    if len(password) > 200:
+        return "密码最多 200 个字符。"
+    if len(set(password)) < 5 or password.lower() in (login.lower(), name.lower()):
+        return "这个密码太容易猜到。"
+    return None
+
+
+def needed_scope(audience: str, method: str) -> str:
+    """Return the scope a token needs for a request.
+
+    >>> needed_scope("merchant", "GET"), needed_scope("merchant", "POST"), needed_scope("operator", "PATCH")
+    ('read', 'stock', 'admin')
+    """
+    return "read" if method in ("GET", "HEAD", "OPTIONS") else _SCOPE_OF.get(audience, "orders")
+
+
 @dataclass(frozen=True)
 class Seat:
     """岗位权限: a person's role in one organization."""
@@ -29,6 +70,7 @@ class Seat:
     role: str
     union_id: int | None = None
     merchant_id: int | None = None
+    id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,22 +83,54 @@ class Identity:
     member_id: int | None = None
     member_union_id: int | None = None
     seats: tuple[Seat, ...] = ()
+    seat_id: int | None = None
+    scopes: tuple[str, ...] = SCOPES
+    method: str = BY_TOTP
+    sign_in_id: int | None = None
 
     @property
     def roles(self) -> list[str]:
-        """The roles this person has, 'member' first, each once."""
+        """The roles this person has here and now, 'member' first, each once.
+
+        Of several unions or merchants only the one chosen counts: an officer of one union is nobody in another.
+        """
         held = [MEMBER] if self.member_id is not None else []
-        return held + sorted({seat.role for seat in self.seats})
+        here = {
+            seat.role
+            for seat in self.seats
+            if seat.union_id in (None, self.union_id) and seat.merchant_id in (None, self.merchant_id)
+        }
+        return held + sorted(here)
+
+    def _chosen_first(self) -> list[Seat]:
+        return sorted(self.seats, key=lambda seat: seat.id != self.seat_id)
 
     @property
     def union_id(self) -> int | None:
-        """The grassroots union this person works for as officer or approver."""
-        return next((seat.union_id for seat in self.seats if seat.union_id is not None), None)
+        """The grassroots union this person works for as officer or approver: of several, the chosen seat's."""
+        return next((seat.union_id for seat in self._chosen_first() if seat.union_id is not None), None)
 
     @property
     def merchant_id(self) -> int | None:
-        """The merchant this person works for."""
-        return next((seat.merchant_id for seat in self.seats if seat.merchant_id is not None), None)
+        """The merchant this person works for: of several, the chosen seat's."""
+        return next((seat.merchant_id for seat in self._chosen_first() if seat.merchant_id is not None), None)
+
+    def with_seats_of(self, method: str, *, staff_by_code: bool) -> "Identity":
+        """Return what this person may be, having signed in in this way.
+
+        A code or a provider makes a member; a password also opens a seat, and with the second factor every seat.
+        """
+        if method == BY_TOTP or (method == BY_CODE and staff_by_code):
+            seats = self.seats
+        elif method == BY_PASSWORD:
+            seats = tuple(seat for seat in self.seats if seat.role not in TOTP_ROLES)
+        else:
+            seats = ()
+        return replace(self, seats=seats, method=method)
+
+    def may(self, audience: str, method: str) -> bool:
+        """Return whether a token's scopes allow a request."""
+        return needed_scope(audience, method) in self.scopes
 
     def admits(self, audience: str) -> bool:
         """Return whether this person belongs to a blueprint's audience.

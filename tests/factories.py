@@ -13,7 +13,7 @@ from catalog import services as catalog_services
 from kernel import clock
 from kernel.db import db
 from orders import queries as order_queries
-from people import services as people_services
+from people.services import arrivals, tokens
 from voucher import services as voucher_services
 
 MEMBERS, OFFICER, APPROVER = 6, "13900000001", "13900000002"
@@ -36,7 +36,7 @@ class World:
         self.keys = itertools.count()
         now = clock.now()
         with app.app_context():
-            people_services.bring_in(
+            arrivals.bring_in(
                 unions=[{"code": "U1", "name": "医院工会"}, {"code": "U2", "name": "学校工会"}],
                 merchants=[
                     {"code": "A", "name": "青岛甲", "short_name": "甲", "region": "山东青岛", "assisted_region": False},
@@ -105,7 +105,7 @@ class World:
         """A bearer token of a person."""
         if login not in self.tokens:
             with self.app.app_context():
-                self.tokens[login] = people_services.make_token(login=login, name="test", now=clock.now())
+                self.tokens[login] = tokens.make_for_login(login=login, name="test", now=clock.now())
         return self.tokens[login]
 
     def browser(self, login: str) -> FlaskClient:

@@ -12,7 +12,7 @@ from sqlalchemy.types import String
 from finance.ledger import rules as ledger
 from finance.ledger import steps as ledger_steps
 from finance.ledger.rules import Cause, Posting
-from kernel import idempotency, jobs
+from kernel import audit, idempotency, jobs
 from kernel.db import db, rows_changed, transaction
 from kernel.errors import Invalid, NotFound, OverLimit, StateConflict
 from kernel.idempotency import Answer, Once
@@ -64,6 +64,7 @@ def create_campaign(*, details: dict[str, Any], actor_id: int | None, now: datet
             if amount_fen > 0
         ]
         ledger_steps.post(Cause("budget", str(campaign.id), actor_id=actor_id), budgets, now=now)
+        audit.record("campaign.create", f"campaign:{campaign.slug}", actor_id=actor_id, now=now, after=details)
 
 
 def _check(details: dict[str, Any]) -> None:
@@ -104,6 +105,7 @@ def change_campaign(*, slug: str, changes: dict[str, Any], now: datetime) -> Non
             raise OverLimit("预算不能低于已发放的金额。")
         if changes.get("bulk_budget_fen", campaign.bulk_budget_fen) < campaign.bulk_committed_fen:
             raise OverLimit("预算不能低于已占用的金额。")
+        old = {name: getattr(campaign, name) for name in changes}
         for name, value in changes.items():
             setattr(campaign, name, value)
         postings = [
@@ -114,6 +116,8 @@ def change_campaign(*, slug: str, changes: dict[str, Any], now: datetime) -> Non
             if by_fen != 0
         ]
         ledger_steps.post(Cause("budget", f"{campaign.id}:{now.timestamp():.6f}"), postings, now=now)
+        before, after = audit.changed(old, changes)
+        audit.record("campaign.change", f"campaign:{slug}", now=now, before=before, after=after)
 
 
 def claim(*, slug: str, member_id: int | None, now: datetime) -> bool:
@@ -164,6 +168,13 @@ def ask_to_issue(*, slug: str, audience: Audience, arguments: dict[str, Any], on
             total=preview["members"],
             asked_by=once.person_id,
             now=now,
+        )
+        audit.record(
+            "campaign.issue",
+            f"campaign:{slug}",
+            actor_id=once.person_id,
+            now=now,
+            after={"job_id": job_id, "members": preview["members"], "cost_fen": preview["cost_fen"]},
         )
         return idempotency.finish(
             once,

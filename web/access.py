@@ -1,14 +1,21 @@
 """Who may enter: each blueprint names its audience once; nothing else decides."""
 
-from flask import Flask, current_app, g, redirect, request, session, url_for
+from datetime import datetime, timedelta
+
+from flask import Flask, current_app, flash, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import gettext
 from flask_wtf.csrf import CSRFProtect
 
-from kernel import clock
+from kernel import clock, origin
 from kernel.errors import Forbidden, NotSignedIn
 from people import queries as people_queries
+from people.rules import Identity
+from people.services import entry, tokens
 
 csrf = CSRFProtect()
+SECRET = "sign_in"  # the session's key for the sign-in's secret
+NOTE_EVERY = timedelta(minutes=1)
 
 # Views that no blueprint of ours holds: health, metrics, the API's own description, static files.
 OPEN_ENDPOINTS = {
@@ -32,18 +39,22 @@ def install(app: Flask) -> None:
 
 def _admit() -> ResponseReturnValue | None:
     g.identity = None
+    origin.came_from(request.remote_addr or "")
     if request.endpoint is None or request.endpoint in OPEN_ENDPOINTS:
         return None
+    now = clock.now()
+    audience = getattr(current_app.blueprints.get(request.blueprint or ""), "audience", None)
     bearer = _bearer()
     if bearer is not None:
-        g.identity = people_queries.by_token(bearer, now=clock.now())
-        if g.identity is None:
-            raise NotSignedIn("令牌无效或已过期。")
-    elif "person_id" in session:
-        g.identity = people_queries.by_id(session["person_id"])
+        g.identity = _by_token(bearer, now=now)
+        if audience not in (None, "everyone") and not g.identity.may(audience, request.method):
+            raise Forbidden("这个令牌没有所需的权限。")
+    elif SECRET in session:
+        g.identity = _by_cookie(session[SECRET], now=now)
+    if g.identity is not None:
+        origin.asked_by(g.identity.person_id)
     if bearer is None and request.method not in ("GET", "HEAD", "OPTIONS") and not _is_cashier():
         csrf.protect()
-    audience = getattr(current_app.blueprints.get(request.blueprint or ""), "audience", None)
     if audience is None:
         raise Forbidden("这个地址没有写明谁可以进入。")
     if audience == "everyone":
@@ -55,6 +66,29 @@ def _admit() -> ResponseReturnValue | None:
     if not g.identity.admits(audience):
         raise Forbidden("您没有权限做这件事。")
     return None
+
+
+def _by_token(token: str, *, now: datetime) -> Identity:
+    found = people_queries.by_token(token, now=now)
+    if found is None:
+        raise NotSignedIn("令牌无效或已过期。")
+    identity, last_used = found
+    if last_used is None or now - last_used > 10 * NOTE_EVERY:
+        tokens.uses.note(token, now=now)
+    return identity
+
+
+def _by_cookie(secret: str, *, now: datetime) -> Identity | None:
+    found = people_queries.by_sign_in(secret, now=now)
+    if found is None:
+        session.pop(SECRET)
+        session.pop("csrf_token", None)
+        flash(gettext("登录已过期，请重新登录。"), "info")
+        return None
+    identity, seen = found
+    if now - seen.seen_at > NOTE_EVERY:
+        entry.note_seen(seen.id, now=now)
+    return identity.with_seats_of(seen.method, staff_by_code=current_app.config["HUIGONG"].staff_by_code)
 
 
 def _bearer() -> str | None:

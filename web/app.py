@@ -19,8 +19,10 @@ import orders.api.union
 import orders.views_member
 import orders.views_merchant
 import orders.views_operator
+import orders.views_privacy
 import orders.views_union
 import people.api
+import people.views
 import voucher.api
 from kernel import clock
 from kernel.clock import local
@@ -28,7 +30,7 @@ from kernel.db import db, prepare_engine
 from kernel.errors import NotFound
 from kernel.money import yuan
 from voucher import queries as voucher_queries
-from web import access, cli, health, pages, problems
+from web import access, auditing, cli, health, pages, problems, signing
 from web.settings import INSTANCE, ROOT, Settings, read
 
 LANGUAGES = ("zh_CN", "en")
@@ -45,6 +47,7 @@ API_BLUEPRINTS = (
     orders.api.union.bp,
     orders.api.merchant.bp,
     orders.api.operator.bp,
+    auditing.api,
 )
 PAGE_BLUEPRINTS = (
     pages.bp,
@@ -53,6 +56,11 @@ PAGE_BLUEPRINTS = (
     orders.views_union.bp,
     orders.views_merchant.bp,
     orders.views_operator.bp,
+    orders.views_privacy.own,
+    orders.views_privacy.members,
+    people.views.account,
+    people.views.seats,
+    auditing.pages,
     health.bp,
 )
 
@@ -82,6 +90,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for page_blueprint in PAGE_BLUEPRINTS:
         app.register_blueprint(page_blueprint)
     access.install(app)
+    signing.install(app)
     # flask-smorest answers HTTP errors itself unless told otherwise: ours replace its.
     problems.install(app)
     app.context_processor(_for_templates)
@@ -111,6 +120,7 @@ def _flask_config(settings: Settings) -> dict[str, Any]:
         "MAX_FORM_MEMORY_SIZE": 1024 * 1024,
         "BABEL_DEFAULT_LOCALE": "zh_CN",
         "BABEL_DEFAULT_TIMEZONE": "Asia/Shanghai",
+        "PERMANENT_SESSION_LIFETIME": settings.session_seconds,
         "SESSION_COOKIE_SECURE": settings.secure_cookies,
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
@@ -153,14 +163,14 @@ def _for_templates() -> dict[str, Any]:
 
 
 def _headers(response: Any) -> Any:
+    if request.is_secure:
+        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     response.headers.setdefault("X-Frame-Options", "DENY")
     response.headers.setdefault(
         "Content-Security-Policy",
-        "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; frame-ancestors 'none'; "
-        "base-uri 'self'; form-action 'self'"
-        if request.path != "/api/docs"
-        else "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
+        "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; object-src 'none'; "
+        "frame-ancestors 'none'; base-uri 'self'; form-action 'self'",
     )
     return response

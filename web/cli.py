@@ -4,18 +4,21 @@ import os
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 import click
 from flask import Flask
 from flask_migrate import upgrade
 
+from kernel import audit as kernel_audit
 from kernel import clock, jobs
 from kernel.db import db
 from kernel.errors import DomainError
 from orders import queries as order_queries
 from orders.services import placing
-from people import services as people_services
+from people import queries as people_queries
+from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
 from web import demo as demonstration
 from web import health
@@ -64,10 +67,56 @@ def token(login: str, name: str) -> None:
     """Print a bearer token for LOGIN (a phone number or a staff name)."""
     with _app().app_context():
         try:
-            click.echo(people_services.make_token(login=login, name=name, now=clock.now()))
+            click.echo(tokens.make_for_login(login=login, name=name, now=clock.now()))
         except DomainError as refused:
             click.echo(f"huigong: {refused}", err=True)
             sys.exit(1)
+
+
+@main.command()
+@click.argument("login")
+def password(login: str) -> None:
+    """Give LOGIN (a phone number with a seat) a first password, to be changed at the first sign-in."""
+    with _app().app_context():
+        try:
+            identity = people_queries.by_phone(login)
+            name, given = staff.give_password(
+                person_id=identity.person_id if identity else None, actor_id=None, now=clock.now()
+            )
+        except DomainError as refused:
+            click.echo(f"huigong: {refused}", err=True)
+            sys.exit(1)
+        click.echo(f"{name} {given}")
+
+
+@main.command()
+@click.argument("phone")
+@click.argument("name")
+def operator(phone: str, name: str) -> None:
+    """Seat the first operator of a new installation; afterwards operators seat operators."""
+    with _app().app_context():
+        try:
+            staff.first_operator(phone=phone, name=name, now=clock.now())
+        except DomainError as refused:
+            click.echo(f"huigong: {refused}", err=True)
+            sys.exit(1)
+
+
+@main.group()
+def audit() -> None:
+    """Who did what."""
+
+
+@audit.command()
+def verify() -> None:
+    """Check the chain of the audit: exit 0, or 1 with its first broken link."""
+    with _app().app_context():
+        count, broken = kernel_audit.verify()
+        last = kernel_audit.last_hash()
+    if broken is not None:
+        click.echo(broken)
+        sys.exit(1)
+    click.echo(f"{count} entries, the chain is whole, its last hash is {last}")
 
 
 @main.command()
@@ -100,12 +149,18 @@ def worker(until_parent_exits: bool, every: float) -> None:
     """Expire what is due and run jobs, until stopped."""
     app = _app()
     parent = os.getppid()
+    settings = app.config["HUIGONG"]
+    sender, key, tidy_at = messages.sender_of(settings.sms_gateway), settings.secret_key, clock.now()
     while not (until_parent_exits and os.getppid() != parent):
         with app.app_context():
             try:
                 placing.expire_due(now=clock.now())
                 while jobs.run_next(HANDLERS, clock=clock.now):
                     pass
+                messages.deliver(sender, key=key, now=clock.now())
+                if clock.now() >= tidy_at:
+                    entry.forget_old(now=clock.now())
+                    tidy_at = clock.now() + timedelta(hours=1)
             except Exception:  # the database may be away for a moment; the next look tries again
                 app.logger.exception("the worker's look failed")
                 db.session.rollback()

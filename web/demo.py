@@ -9,8 +9,8 @@ from python_calamine import CalamineWorkbook
 from catalog import services as catalog_services
 from kernel import clock
 from kernel.errors import NotFound
-from people import services as people_services
 from people.rules import APPROVER, MERCHANT, OFFICER, OPERATOR
+from people.services import arrivals
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
 from web.settings import ROOT
@@ -31,7 +31,7 @@ def _sheet(name: str) -> list[dict[str, Any]]:
 def load(*, now: datetime) -> dict[str, int]:
     """Load what is not there yet, and return how much of each kind was new."""
     campaign, catalogue, unions = _json("campaign.json"), _json("catalogue.json"), _sheet("unions.xlsx")
-    made = people_services.bring_in(
+    made = arrivals.bring_in(
         unions=[
             {
                 "code": row["工会编号"],

@@ -3,6 +3,7 @@
 Every setting has a heading in docs/operations.md (tests/house). Production refuses to start unsafely.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,17 @@ NAMES = (
     "HUIGONG_TRUSTED_PROXIES",
     "HUIGONG_BANK_ACCOUNT",
     "HUIGONG_METRICS_TOKEN",
+    "HUIGONG_STAFF_BY_CODE",
+    "HUIGONG_SMS_GATEWAY",
+    "HUIGONG_OIDC",
+    "HUIGONG_CODES_PER_PHONE",
+    "HUIGONG_TRIES_PER_ADDRESS",
+    "HUIGONG_EXPORTS_PER_PERSON",
+    "HUIGONG_SESSION_IDLE_SECONDS",
+    "HUIGONG_SESSION_SECONDS",
+    "HUIGONG_STAFF_IDLE_SECONDS",
+    "HUIGONG_STAFF_SECONDS",
+    "HUIGONG_SECOND_PERSON_FEN",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -48,6 +60,17 @@ class Settings:
     trusted_proxies: int = 0
     bank_account: dict[str, str] = field(default_factory=dict)
     metrics_token: str = ""
+    staff_by_code: bool = True
+    sms_gateway: str = ""
+    oidc: tuple[dict[str, str], ...] = ()
+    codes_per_phone: int = 10
+    tries_per_address: int = 600
+    exports_per_person: int = 60
+    session_idle_seconds: int = 7 * 86400
+    session_seconds: int = 30 * 86400
+    staff_idle_seconds: int = 3600
+    staff_seconds: int = 12 * 3600
+    second_person_fen: int = 5_000_000
 
     @property
     def production(self) -> bool:
@@ -83,6 +106,17 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         trusted_proxies=_whole(environ, "HUIGONG_TRUSTED_PROXIES", 0, least=0),
         bank_account=_bank_account(environ.get("HUIGONG_BANK_ACCOUNT", "")),
         metrics_token=environ.get("HUIGONG_METRICS_TOKEN", ""),
+        staff_by_code=_switch(environ, "HUIGONG_STAFF_BY_CODE", not production),
+        sms_gateway=_sms_gateway(_text_or_file(environ, "HUIGONG_SMS_GATEWAY")),
+        oidc=_providers(_text_or_file(environ, "HUIGONG_OIDC")),
+        codes_per_phone=_whole(environ, "HUIGONG_CODES_PER_PHONE", 10, least=1),
+        tries_per_address=_whole(environ, "HUIGONG_TRIES_PER_ADDRESS", 600, least=1),
+        exports_per_person=_whole(environ, "HUIGONG_EXPORTS_PER_PERSON", 60, least=1),
+        session_idle_seconds=_whole(environ, "HUIGONG_SESSION_IDLE_SECONDS", 7 * 86400, least=60),
+        session_seconds=_whole(environ, "HUIGONG_SESSION_SECONDS", 30 * 86400, least=60),
+        staff_idle_seconds=_whole(environ, "HUIGONG_STAFF_IDLE_SECONDS", 3600, least=60),
+        staff_seconds=_whole(environ, "HUIGONG_STAFF_SECONDS", 12 * 3600, least=60),
+        second_person_fen=_whole(environ, "HUIGONG_SECOND_PERSON_FEN", 5_000_000, least=0),
     )
     if production:
         _refuse_unsafe(settings)
@@ -97,6 +131,14 @@ def _refuse_unsafe(settings: Settings) -> None:
         raise UnsafeSetting("HUIGONG_SANDBOX: the sandbox cashier must be off in production")
     if settings.show_codes:
         raise UnsafeSetting("HUIGONG_SHOW_CODES: one-time codes must not be shown in production")
+    if settings.staff_by_code:
+        raise UnsafeSetting("HUIGONG_STAFF_BY_CODE: a one-time code must not open a seat in production")
+    if os.environ.get("FLASK_DEBUG", "0").lower() in ("1", "true"):
+        raise UnsafeSetting("FLASK_DEBUG: debugging must be off in production")
+    if any(not provider["issuer"].startswith("https://") for provider in settings.oidc):
+        raise UnsafeSetting("HUIGONG_OIDC: an identity provider must be reached by https in production")
+    if settings.sms_gateway and not json.loads(settings.sms_gateway)["url"].startswith("https://"):
+        raise UnsafeSetting("HUIGONG_SMS_GATEWAY: the gateway must be reached by https in production")
     if not settings.secure_cookies:
         raise UnsafeSetting("HUIGONG_SECURE_COOKIES: cookies must be secure in production")
 
@@ -113,6 +155,40 @@ def _switch(environ: Mapping[str, str], name: str, default: bool) -> bool:
     if text not in ("0", "1", "true", "false", "yes", "no", "on", "off"):
         raise UnsafeSetting(f"{name} must be 1 or 0")
     return text in ("1", "true", "yes", "on")
+
+
+def _text_or_file(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name, "").strip()
+    if not text or text[0] in "[{":
+        return text
+    try:
+        return Path(text).read_text(encoding="utf-8")
+    except OSError as missing:
+        raise UnsafeSetting(f"{name} names a file that cannot be read: {missing}") from None
+
+
+def _sms_gateway(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        gateway = json.loads(text)
+        assert isinstance(gateway["url"], str)
+    except (ValueError, KeyError, TypeError, AssertionError):
+        raise UnsafeSetting("HUIGONG_SMS_GATEWAY must be a JSON object with at least 'url'") from None
+    return text
+
+
+def _providers(text: str) -> tuple[dict[str, str], ...]:
+    if not text:
+        return ()
+    needed = {"slug", "name", "union_code", "issuer", "client_id", "client_secret"}
+    try:
+        providers = tuple({"claim": "phone_number", **provider} for provider in json.loads(text))
+        assert all(needed <= provider.keys() for provider in providers)
+        assert all(provider["claim"] and provider["slug"].isalnum() for provider in providers)
+    except (ValueError, TypeError, AssertionError):
+        raise UnsafeSetting(f"HUIGONG_OIDC must be a JSON list of objects with {', '.join(sorted(needed))}") from None
+    return providers
 
 
 def _bank_account(text: str) -> dict[str, str]:

@@ -28,6 +28,7 @@ class Payment(Base):
     status: Mapped[str] = mapped_column(String(12), default="pending")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    first_confirmed_by: Mapped[int | None] = mapped_column(Id)
     confirmed_by: Mapped[int | None] = mapped_column(Id)
 
 

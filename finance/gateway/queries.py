@@ -21,11 +21,21 @@ class PaymentView:
     amount_fen: int
     status: str
     created_at: datetime
+    first_confirmed_by: int | None = None
 
 
 def view_of(row: Payment) -> PaymentView:
     """Return a payment as rooms above see it."""
-    return PaymentView(row.id, row.order_id, row.provider, row.reference, row.amount_fen, row.status, row.created_at)
+    return PaymentView(
+        row.id,
+        row.order_id,
+        row.provider,
+        row.reference,
+        row.amount_fen,
+        row.status,
+        row.created_at,
+        row.first_confirmed_by,
+    )
 
 
 def by_reference(reference: str) -> PaymentView | None:

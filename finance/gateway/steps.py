@@ -111,3 +111,8 @@ def settle_refund(payment_id: int, *, campaign_id: int, now: datetime) -> list[P
     amount_fen = db.session.scalar(select(Refund.amount_fen).where(Refund.payment_id == payment_id))
     assert amount_fen is not None
     return [Posting(ledger.REFUND_DUE, ledger.CASH, amount_fen, campaign_id=campaign_id)]
+
+
+def note_first_confirmation(payment_id: int, *, actor_id: int) -> None:
+    """Note the first of two people who confirm a large transfer."""
+    db.session.execute(update(Payment).where(Payment.id == payment_id).values(first_confirmed_by=actor_id))

@@ -24,6 +24,7 @@ def confirm(body: dict[str, Any], payment_id: str) -> Any:
         payment_id=as_id(payment_id),
         amount_fen=body["amount_fen"],
         actor_id=who().person_id,
+        second_person_fen=current_app.config["HUIGONG"].second_person_fen,
         once=once(body=request.get_json()),
         now=clock.now(),
     )

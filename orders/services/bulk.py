@@ -11,7 +11,7 @@ from catalog import queries as catalog_queries
 from catalog import steps as catalog_steps
 from finance.ledger import steps as ledger_steps
 from finance.ledger.rules import Cause
-from kernel import idempotency
+from kernel import audit, idempotency
 from kernel.db import db, transaction
 from kernel.errors import Forbidden, Invalid, NotFound, StateConflict
 from kernel.idempotency import Answer, Once
@@ -134,13 +134,13 @@ def put_roster(
     Raises NotFound, StateConflict once the order is submitted.
     """
     order = queries.order_of_union(number, union_id=union_id, now=now)
-    if order.status not in ("draft", "rejected"):
+    if order.status != "draft":
         raise StateConflict("订单已提交，花名册不能再改。")
     packs = _names_of_packs(order)
     report = roster.check(rows, packs=packs)
     accepted = len(report.entries) if partial or not report.faults else 0
     if accepted:
-        _store(order, report)
+        _store(order, report, now=now)
     return {
         "accepted": accepted,
         "rejected": report.rows - accepted,
@@ -155,9 +155,9 @@ def _names_of_packs(order: OrderView) -> dict[str, int]:
     return names
 
 
-def _store(order: OrderView, report: Report) -> None:
+def _store(order: OrderView, report: Report, *, now: datetime) -> None:
     with transaction():
-        _lock_in(order.id, ("draft", "rejected"), "订单已提交，花名册不能再改。")
+        _lock_in(order.id, ("draft",), "订单已提交，花名册不能再改。")
         db.session.execute(delete(Recipient).where(Recipient.order_id == order.id))
         db.session.execute(
             insert(Recipient),
@@ -175,6 +175,7 @@ def _store(order: OrderView, report: Report) -> None:
                 for position, entry in enumerate(report.entries, start=1)
             ],
         )
+        audit.record("roster.put", f"order:{order.id}", now=now, after={"people": len(report.entries)})
 
 
 def _lock_in(order_id: int, statuses: tuple[str, ...], otherwise: str) -> None:
@@ -205,6 +206,7 @@ def submit(*, number: str, union_id: int | None, actor_id: int, now: datetime) -
             .where(Order.id == order.id)
             .values(status="submitted", submitted_by=actor_id, submitted_at=now)
         )
+        audit.record("order.submit", f"order:{order.id}", actor_id=actor_id, now=now)
     return queries.order_of_union(number, union_id=union_id, now=now)
 
 
@@ -257,6 +259,9 @@ def approve(*, number: str, union_id: int | None, actor_id: int, may_approve: bo
         postings += catalog_steps.hold_postings(quantities)
         ledger_steps.post(Cause("hold", f"{order.id}:1", order_id=order.id, actor_id=actor_id), postings, now=now)
         catalog_steps.hold(quantities)
+        audit.record(
+            "order.approve", f"order:{order.id}", actor_id=actor_id, now=now, after={"payable_fen": order.payable_fen}
+        )
     return queries.order_of_union(number, union_id=union_id, now=now)
 
 
@@ -273,6 +278,7 @@ def reject(
             .where(Order.id == order.id)
             .values(status="rejected", decided_by=actor_id, decided_at=now, reject_reason=reason)
         )
+        audit.record("order.reject", f"order:{order.id}", actor_id=actor_id, now=now, after={"reason": reason})
     return queries.order_of_union(number, union_id=union_id, now=now)
 
 
@@ -297,4 +303,5 @@ def cancel(*, number: str, union_id: int | None, now: datetime) -> OrderView:
             db.session.execute(update(Order).where(Order.id == order.id).values(status="cancelled", closed_at=now))
         elif not close(order_id=order.id, sources=("approved", "pending_payment"), to="cancelled", now=now):
             raise StateConflict("这个订单已不能取消。")
+        audit.record("order.cancel", f"order:{order.id}", now=now, before={"status": order.status})
     return queries.order_of_union(number, union_id=union_id, now=now)

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 
 from catalog import steps as catalog_steps
+from kernel import audit
 from kernel.db import db, rows_changed, transaction
 from kernel.errors import NotFound, StateConflict
 from orders import queries
@@ -37,6 +38,8 @@ def ship(*, parcel: str, merchant_id: int | None, carrier: str, tracking_no: str
             )
         )
         catalog_steps.ship(quantities_of([Wanted(pack_id, quantity) for pack_id, quantity in rows]))
+        sent = {"carrier": carrier, "tracking_no": tracking_no}
+        audit.record("parcel.ship", f"parcel:{found.id}", now=now, after=sent)
     return queries.parcel_of_merchant(parcel, merchant_id=merchant_id)
 
 

@@ -15,7 +15,7 @@ from finance.gateway.rules import BANK, DECLINED, SANDBOX, SUCCEEDED, PaymentEve
 from finance.ledger import rules as ledger
 from finance.ledger import steps as ledger_steps
 from finance.ledger.rules import Cause, Posting
-from kernel import idempotency
+from kernel import audit, idempotency
 from kernel.db import after_commit, db, transaction
 from kernel.errors import Forbidden, Invalid, NotFound, StateConflict
 from kernel.idempotency import Answer, Once
@@ -220,8 +220,19 @@ def _settle_sandbox_refund(*, payment_id: int, campaign_id: int, now: datetime) 
         ledger_steps.post(Cause("refund", str(payment_id), order_id=order_id), postings, now=now)
 
 
-def confirm_transfer(*, payment_id: int | None, amount_fen: int, actor_id: int, once: Once, now: datetime) -> Answer:
-    """An operator says a bank transfer has arrived. Raises NotFound, Invalid for another amount, StateConflict."""
+def confirm_transfer(
+    *,
+    payment_id: int | None,
+    amount_fen: int,
+    actor_id: int,
+    second_person_fen: int,
+    once: Once,
+    now: datetime,
+) -> Answer:
+    """An operator says a bank transfer has arrived; from `second_person_fen` on, two different people have to.
+
+    Raises NotFound, Invalid for another amount, StateConflict once confirmed, Forbidden for the same person twice.
+    """
     with transaction():
         if (first := idempotency.begin(once)) is not None:
             return first
@@ -238,9 +249,22 @@ def confirm_transfer(*, payment_id: int | None, amount_fen: int, actor_id: int, 
                 "到账金额与应付金额不符，请核对。",
                 errors={"amount_fen": ["到账金额与应付金额不符，请核对。"]},
             )
-        _succeeded(order, payment, now=now, confirmed_by=actor_id)
+        if amount_fen >= second_person_fen and payment_view.first_confirmed_by is None:
+            gateway_steps.note_first_confirmation(payment.id, actor_id=actor_id)
+        elif amount_fen >= second_person_fen and payment_view.first_confirmed_by == actor_id:
+            raise Forbidden("大额转账需要另一位运营确认。")
+        else:
+            _succeeded(order, payment, now=now, confirmed_by=actor_id)
         after = gateway_queries.find(payment.id)
         order_status = db.session.scalar(select(Order.status).where(Order.id == order.id))
+        audit.record(
+            "transfer.confirm",
+            f"payment:{payment.id}",
+            actor_id=actor_id,
+            now=now,
+            before={"status": payment.status},
+            after={"status": after.status if after else "", "amount_fen": amount_fen},
+        )
         return idempotency.finish(
             once,
             {

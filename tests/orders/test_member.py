@@ -168,7 +168,7 @@ def test_anothers_order_does_not_exist(world):
 
 
 def test_placing_an_order_issues_at_most_eight_statements_and_stock_comes_last(world):
-    world.token(M1)
+    world.call(M1, "GET", "/me")
     statements = []
     with world.app.app_context():
         engine = db.engine

@@ -21,7 +21,7 @@ from kernel import clock
 from kernel.db import db
 from orders import queries as order_queries
 from orders.services import placing
-from people import services as people_services
+from people.services import tokens
 from tests.factories import MERCHANT_A, SHIP, World
 from web.app import create_app
 from web.settings import ROOT, Settings
@@ -99,7 +99,7 @@ def shop(new_postgresql_database, tmp_path_factory):
 def tokens_of(shop, count):
     with shop.world.app.app_context():
         return [
-            people_services.make_token(login=f"138{number:08d}", name="race", now=clock.now())
+            tokens.make_for_login(login=f"138{number:08d}", name="race", now=clock.now())
             for number in range(1, count + 1)
         ]
 
@@ -125,7 +125,7 @@ def test_200_buyers_after_the_last_50_place_exactly_50_orders(shop):
 def test_40_orders_at_once_by_one_member_save_exactly_the_face_value(shop):
     token = tokens_of(shop, 60)[-1]
     with shop.world.app.app_context():
-        merchant = people_services.make_token(login=MERCHANT_A, name="race", now=clock.now())
+        merchant = tokens.make_for_login(login=MERCHANT_A, name="race", now=clock.now())
     stock = f"/api/v1/merchant/packs/{shop.world.packs['A100']}/stock"
     assert shop.ask(merchant, "POST", stock, {"delta": 100, "reason": "到货"})[0] == 200
     body = order_body(shop, "A100", 1, 8000)

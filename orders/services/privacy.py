@@ -1,0 +1,88 @@
+"""A person's own data (PIPL): the copy they can take away, and its erasure while the ledger stays whole."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+
+from kernel import audit, idempotency
+from kernel.db import db, transaction
+from kernel.errors import StateConflict
+from orders import queries, schemas
+from orders.models import Order, Recipient
+from people import queries as people_queries
+from people import steps as people_steps
+from people.rules import Identity
+from voucher import queries as voucher_queries
+
+OPEN = ("pending_payment", "paid", "fulfilling")
+
+
+def copy_of(identity: Identity, *, now: datetime) -> dict[str, Any]:
+    """Return all that is kept of a member: person, sign-ins, tokens, vouchers with their history, orders."""
+    member_id, before = identity.member_id, None
+    orders: list[Any] = []
+    while True:
+        page = queries.orders_of_member(member_id, limit=100, before=before, now=now)
+        orders += page.items
+        if page.next_cursor is None:
+            break
+        before = page.items[-1].id
+    union = people_queries.union(identity.member_union_id)
+    own = voucher_queries.vouchers_of(member_id, now=now)
+    copy = {
+        "made_at": now.isoformat(),
+        "person": {"name": identity.name, "phone": identity.phone, "union": union.name if union else None},
+        "sign_ins": [
+            {"method": one.method, "begun_at": one.begun_at, "address": one.address, "agent": one.agent}
+            for one in people_queries.sign_ins(identity.person_id, now=now)
+        ],
+        "tokens": [
+            {"name": one.name, "scopes": one.scopes, "expires_at": one.expires_at}
+            for one in people_queries.tokens(identity.person_id, now=now)
+        ],
+        "vouchers": [
+            {
+                "campaign": voucher.campaign,
+                "face_fen": voucher.face_fen,
+                "balance_fen": voucher.balance_fen,
+                "entries": [
+                    {"kind": row.kind, "amount_fen": row.change_fen, "order": row.order_id, "at": row.at}
+                    for row in voucher_queries.entries_of(voucher.id, member_id=member_id)
+                ],
+            }
+            for voucher in own
+        ],
+        "orders": [{**schemas.Order().dump(order), "delivery": order.delivery} for order in orders],
+    }
+    with transaction():
+        audit.record("data.download", f"member:{member_id}", actor_id=identity.person_id, now=now)
+    return copy
+
+
+def erase(*, member_id: int | None, reason: str, actor_id: int, now: datetime) -> None:
+    """Take a member's personal data out of every table; orders, vouchers and the ledger keep their figures.
+
+    Raises NotFound, and StateConflict while an order of theirs is open or they hold a seat.
+    """
+    with transaction():
+        open_orders = select(Order.id).where(Order.member_id == member_id, Order.status.in_(OPEN)).limit(1)
+        if db.session.scalar(open_orders) is not None:
+            raise StateConflict("这个会员还有未完成的订单，请在完成或退款后再删除。")
+        person_id, phone = people_steps.erase_member(member_id, now=now)
+        for order_id, delivery in db.session.execute(
+            select(Order.id, Order.delivery).where(Order.member_id == member_id)
+        ).all():
+            kept = {name: delivery[name] for name in ("kind", "station_id", "station_name") if name in delivery}
+            db.session.execute(
+                update(Order)
+                .where(Order.id == order_id)
+                .values(delivery={**kept, "name": people_steps.ERASED, "phone": ""}, answer="{}")
+            )
+        db.session.execute(
+            update(Recipient)
+            .where(Recipient.phone == phone)
+            .values(name=people_steps.ERASED, phone="", employee_no="", department="", address="")
+        )
+        idempotency.forget(person_id)
+        audit.record("member.erase", f"member:{member_id}", actor_id=actor_id, now=now, after={"reason": reason})

@@ -1,0 +1,48 @@
+"""A member's copy of their data, and the operators' page to look a member up and erase one."""
+
+import json
+
+from flask import Response, current_app, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext
+
+from kernel import clock, limits
+from kernel.doors import PageBlueprint, who
+from kernel.errors import Invalid
+from kernel.ids import as_id
+from orders.services import privacy
+from people import queries as people_queries
+from people.rules import masked
+
+own = PageBlueprint("my_data", __name__, audience="member", url_prefix="/account")
+members = PageBlueprint("members", __name__, audience="operator", url_prefix="/admin/members")
+
+
+@own.get("/data.json")
+def download() -> ResponseReturnValue:
+    """All that is kept of me, as a file."""
+    allowed = current_app.config["HUIGONG"].exports_per_person
+    limits.spend("export", str(who().person_id), at_most=allowed, seconds=600, now=clock.now())
+    text = json.dumps(privacy.copy_of(who(), now=clock.now()), ensure_ascii=False, indent=1, default=str)
+    return Response(
+        text, mimetype="application/json", headers={"Content-Disposition": "attachment; filename=huigong-data.json"}
+    )
+
+
+@members.get("/")
+def find() -> ResponseReturnValue:
+    """Look a member up by phone, member number or name."""
+    words = request.args.get("q", "")[:80]
+    found = people_queries.find_members(words)
+    return render_template("operator/members.html", words=words, found=found, masked=masked)
+
+
+@members.post("/<member_id>/erase")
+def erase(member_id: str) -> ResponseReturnValue:
+    """Erase a member's personal data, with a reason."""
+    reason = request.form.get("reason", "").strip()[:200]
+    if not reason:
+        raise Invalid("请填写原因。")
+    privacy.erase(member_id=as_id(member_id), reason=reason, actor_id=who().person_id, now=clock.now())
+    flash(gettext("个人信息已删除，账目保持完整。"), "success")
+    return redirect(url_for("members.find"), 303)

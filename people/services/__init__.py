@@ -1,0 +1,1 @@
+"""Use-cases of people: signing in, seats, tokens, messages, arrivals."""
