@@ -12,6 +12,12 @@ def came_from(address: str) -> None:
     _actor.set(None)
 
 
+def forget() -> None:
+    """Forget who asked: the request is over."""
+    _address.set("")
+    _actor.set(None)
+
+
 def asked_by(person_id: int) -> None:
     """Note who asks, for the rest of this request."""
     _actor.set(person_id)

@@ -29,10 +29,10 @@ def download() -> ResponseReturnValue:
     )
 
 
-@members.get("/")
+@members.route("/", methods=["GET", "POST"])
 def find() -> ResponseReturnValue:
-    """Look a member up by phone, member number or name."""
-    words = request.args.get("q", "")[:80]
+    """Look a member up by phone, member number or name: by POST, so that no phone stands in an address."""
+    words = request.form.get("q", "")[:80]
     found = people_queries.find_members(words)
     return render_template("operator/members.html", words=words, found=found, masked=masked)
 

@@ -1,9 +1,13 @@
 """The same tests on SQLite and on a real PostgreSQL. HUIGONG_REQUIRE_ALL=1 fails a run that left one half out."""
 
+import logging
 import os
+import re
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -111,3 +115,80 @@ def pytest_terminal_summary(terminalreporter, exitstatus: int, config: pytest.Co
     if os.environ.get("HUIGONG_REQUIRE_ALL") == "1" and ran != set(ENGINES):
         terminalreporter.write_line("FAILED: the suite must run on SQLite and on PostgreSQL", red=True)
         terminalreporter._session.exitstatus = 1
+
+
+class HttpServer:
+    """A real HTTP server on loopback that answers as told and remembers what it was asked."""
+
+    def __init__(self, answer) -> None:
+        self.seen: list[tuple[str, dict[str, str], str]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+                outer.seen.append((self.path, dict(self.headers), body))
+                status, text_of = answer(self.path, dict(self.headers), body)
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(text_of.encode())
+
+            do_GET = do_POST = _any
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        """End the server and its thread."""
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def http_server():
+    """A function that starts such a server."""
+    started: list[HttpServer] = []
+
+    def start(answer) -> HttpServer:
+        started.append(HttpServer(answer))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+SECRET_LOOKING = re.compile(r"(?<!\d)1[3-9]\d{9}(?!\d)|hg_[\w-]{20,}|海尔路")
+
+
+class Listening(logging.Handler):
+    """Hears every line the suite logs, and keeps those that carry a phone, a token or an address."""
+
+    def __init__(self) -> None:
+        super().__init__(level=logging.DEBUG)
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line that says too much."""
+        if not record.name.startswith(("sqlalchemy", "alembic", "asyncio")):
+            line = logging.Formatter("%(message)s").format(record)
+            if SECRET_LOOKING.search(line):
+                self.told.append(f"{record.name}: {line[:300]}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_logs() -> Iterator[Listening]:
+    """No phone, code, token or address in any log of the whole suite."""
+    listening = Listening()
+    root = logging.getLogger()
+    root.addHandler(listening)
+    root.setLevel(logging.DEBUG)
+    yield listening
+    root.removeHandler(listening)
+    assert listening.told == []

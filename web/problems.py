@@ -47,7 +47,10 @@ def _refused(error: DomainError) -> Response:
     extra = dict(error.extra)
     if "errors" in extra:
         extra["errors"] = {name: [gettext(text) for text in texts] for name, texts in extra["errors"].items()}
-    return _answer(error.status, error.code, detail, extra)
+    response = _answer(error.status, error.code, detail, extra)
+    if "retry_after" in extra:
+        response.headers["Retry-After"] = str(extra["retry_after"])
+    return response
 
 
 def _not_valid(error: ValidationError) -> Response:

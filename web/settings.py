@@ -171,9 +171,9 @@ def _sms_gateway(text: str) -> str:
     if not text:
         return ""
     try:
-        gateway = json.loads(text)
-        assert isinstance(gateway["url"], str)
-    except (ValueError, KeyError, TypeError, AssertionError):
+        if not isinstance(json.loads(text)["url"], str):
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
         raise UnsafeSetting("HUIGONG_SMS_GATEWAY must be a JSON object with at least 'url'") from None
     return text
 
@@ -183,10 +183,12 @@ def _providers(text: str) -> tuple[dict[str, str], ...]:
         return ()
     needed = {"slug", "name", "union_code", "issuer", "client_id", "client_secret"}
     try:
-        providers = tuple({"claim": "phone_number", **provider} for provider in json.loads(text))
-        assert all(needed <= provider.keys() for provider in providers)
-        assert all(provider["claim"] and provider["slug"].isalnum() for provider in providers)
-    except (ValueError, TypeError, AssertionError):
+        listed = json.loads(text)
+        providers = tuple({"claim": "phone_number", **provider} for provider in listed)
+        whole = all(needed <= provider.keys() and provider["slug"].isalnum() for provider in providers)
+        if not isinstance(listed, list) or not whole:
+            raise ValueError
+    except (ValueError, TypeError, AttributeError):
         raise UnsafeSetting(f"HUIGONG_OIDC must be a JSON list of objects with {', '.join(sorted(needed))}") from None
     return providers
 

@@ -1,6 +1,7 @@
 """Sending text messages: written with what they tell of, sent by the worker through one interface."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +14,9 @@ from sqlalchemy import select, update
 from kernel.db import db, rows_changed, transaction
 from kernel.sealing import unseal
 from people.models import Message
+
+# At DEBUG the HTTP library writes each address it asks, and an address may carry a phone.
+logging.getLogger("urllib3").setLevel(logging.INFO)
 
 TRIES = 4
 GIVE_UP = timedelta(minutes=5)  # a code is of no use later

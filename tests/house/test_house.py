@@ -53,7 +53,7 @@ def test_every_error_is_one_problem_document(app):
         ("DELETE", "/api/v1/packs", 405),
         ("GET", "/api/v1/me", 401),
         ("GET", "/api/v1/packs?limit=1000", 422),
-        ("POST", "/api/v1/quotes", 400),
+        ("POST", "/api/v1/quotes", 401),
     ):
         answer = client.open(path, method=method)
         assert answer.status_code == status

@@ -31,6 +31,8 @@ DATA = (
     "审批",
     "运营",
     "甲员",
+    "乙员",
+    "外人",
 )
 NAMES = (
     "礼包A150",
@@ -117,13 +119,22 @@ def busy(world):
     world.call(OFFICER, "POST", f"/bulk/orders/{approved}/payments", {"provider": "bank_transfer"})
     pack = world.packs["A150"]
     return world, {
-        None: ["/", f"/packs/{pack}", "/sign-in", "/nowhere"],
-        M1: ["/", f"/packs/{pack}", "/cart", "/checkout", "/orders", "/vouchers"]
+        None: ["/", f"/packs/{pack}", "/sign-in", "/sign-in/staff", "/outbox", "/nowhere"],
+        M1: ["/", f"/packs/{pack}", "/cart", "/checkout", "/orders", "/vouchers", "/account/"]
         + [f"/orders/{number}" for number in (paid, cancelled, waiting)],
         OFFICER: ["/union/", "/union/orders/new", f"/union/orders/{bulk}", f"/union/orders/{approved}"],
         APPROVER: [f"/union/orders/{bulk}"],
         MERCHANT_A: ["/merchant/", "/merchant/parcels", f"/merchant/parcels/{paid}-1", f"/merchant/packs/{pack}"],
-        OPERATOR: ["/admin/", "/admin/campaigns/spring/issue", "/admin/transfers", "/admin/check"],
+        OPERATOR: [
+            "/admin/people/",
+            "/admin/members/",
+            "/admin/audit/",
+            "/account/",
+            "/admin/",
+            "/admin/campaigns/spring/issue",
+            "/admin/transfers",
+            "/admin/check",
+        ],
     }
 
 

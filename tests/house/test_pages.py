@@ -69,6 +69,9 @@ def fill(world, times):
         (MERCHANT_A, "/merchant/packs/{pack}"),
         (OPERATOR, "/admin/"),
         (OPERATOR, "/admin/transfers"),
+        (OPERATOR, "/admin/people/"),
+        (OPERATOR, "/admin/audit/"),
+        (M1, "/account/"),
     ],
 )
 def test_a_pages_queries_are_few_and_do_not_grow(world, login, path):
