@@ -184,7 +184,8 @@ def welcome(address: str) -> str:
         (
             "",
             f"惠工 is ready: {address}",
-            "Sign in by phone; the one-time code is shown on the page (demonstration only):",
+            "Sign in by phone; the one-time code is shown on the page (demonstration only; in production staff sign",
+            "in by name and password, given by an operator at /admin/people/):",
             "  members            13800000001 … 13800000200, each with a ¥200 voucher",
             "  union officer      13900000001   approver of the same union 13900000002",
             "  merchants          13700000001 … 13700000012",

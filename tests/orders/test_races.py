@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from flask_migrate import upgrade
@@ -22,6 +23,7 @@ from kernel.db import db
 from orders import queries as order_queries
 from orders.services import placing
 from people.services import tokens
+from tests.conftest import SECRET_LOOKING
 from tests.factories import MERCHANT_A, SHIP, World
 from web.app import create_app
 from web.settings import ROOT, Settings
@@ -91,6 +93,7 @@ def shop(new_postgresql_database, tmp_path_factory):
         server.send_signal(signal.SIGTERM)
         server.wait(30)
         log.close()
+        assert not SECRET_LOOKING.search(Path(log.name).read_text()), "a phone, a token or an address in the log"
         with app.app_context():
             db.session.remove()
             db.engine.dispose()

@@ -12,7 +12,7 @@ from kernel.db import db
 from kernel.errors import RateLimited
 from people import queries
 from people.models import ApiToken, Credential, Message, SignIn, SignInCode
-from people.services import entry, messages, staff
+from people.services import entry, messages, staff, tokens
 from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR, csrf_of
 
 M1 = "13800000001"
@@ -389,3 +389,20 @@ def test_every_act_of_staff_is_in_the_audit(strict):
     with strict.app.app_context():
         acts = [row.action for row in audit.entries(limit=50)]
     assert {"password.give", "password.change", "totp.set_up", "sign_in"} <= set(acts)
+
+
+def test_a_provider_may_name_members_by_number_and_only_its_unions(world):
+    with world.app.app_context():
+        assert entry.by_provider(union_code="U1", claim="employee", value="M1").phone == M1
+        for union_code, value in (("U2", "M1"), ("U1", "M5"), ("U1", ""), ("U1", "nobody")):
+            with pytest.raises(entry.WrongCode):
+                entry.by_provider(union_code=union_code, claim="employee", value=value)
+
+
+def test_a_staff_name_gets_a_token(world):
+    with world.app.app_context():
+        person_id = queries.by_phone(OFFICER).person_id
+        staff.give_password(person_id=person_id, login="he.huimin", actor_id=None, now=clock.now())
+        token = tokens.make_for_login(login="he.huimin", name="x", now=clock.now())
+    answer = world.app.test_client().get("/api/v1/me", headers={"Authorization": f"Bearer {token}"})
+    assert answer.json["roles"] == ["union_officer"]
