@@ -119,11 +119,11 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         second_person_fen=_whole(environ, "HUIGONG_SECOND_PERSON_FEN", 5_000_000, least=0),
     )
     if production:
-        _refuse_unsafe(settings)
+        _refuse_unsafe(settings, environ)
     return settings
 
 
-def _refuse_unsafe(settings: Settings) -> None:
+def _refuse_unsafe(settings: Settings, environ: Mapping[str, str]) -> None:
     key = settings.secret_key
     if len(key) < 32 or len(set(key)) < 10 or key == DEVELOPMENT_KEY:
         raise UnsafeSetting("SECRET_KEY must be set to at least 32 random characters in production")
@@ -133,7 +133,7 @@ def _refuse_unsafe(settings: Settings) -> None:
         raise UnsafeSetting("HUIGONG_SHOW_CODES: one-time codes must not be shown in production")
     if settings.staff_by_code:
         raise UnsafeSetting("HUIGONG_STAFF_BY_CODE: a one-time code must not open a seat in production")
-    if os.environ.get("FLASK_DEBUG", "0").lower() in ("1", "true"):
+    if environ.get("FLASK_DEBUG", "0").lower() not in ("", "0", "false", "no"):
         raise UnsafeSetting("FLASK_DEBUG: debugging must be off in production")
     if any(not provider["issuer"].startswith("https://") for provider in settings.oidc):
         raise UnsafeSetting("HUIGONG_OIDC: an identity provider must be reached by https in production")

@@ -79,6 +79,12 @@ def test_every_setting_has_a_heading(app):
         ({"SECRET_KEY": "0123456789abcdefghijklmnopqrstuv", "HUIGONG_SANDBOX": "1"}, "HUIGONG_SANDBOX"),
         ({"SECRET_KEY": "0123456789abcdefghijklmnopqrstuv", "HUIGONG_SECURE_COOKIES": "0"}, "HUIGONG_SECURE_COOKIES"),
         ({"SECRET_KEY": "0123456789abcdefghijklmnopqrstuv", "HUIGONG_SHOW_CODES": "1"}, "HUIGONG_SHOW_CODES"),
+        ({"SECRET_KEY": "0123456789abcdefghijklmnopqrstuv", "FLASK_DEBUG": "1"}, "FLASK_DEBUG"),
+        ({"SECRET_KEY": "0123456789abcdefghijklmnopqrstuv", "HUIGONG_STAFF_BY_CODE": "1"}, "HUIGONG_STAFF_BY_CODE"),
+        (
+            {"SECRET_KEY": "0123456789abcdefghijklmnopqrstuv", "HUIGONG_SMS_GATEWAY": '{"url": "http://x"}'},
+            "HUIGONG_SMS_GATEWAY",
+        ),
     ],
 )
 def test_production_refuses_to_start_unsafely(environ, named):
