@@ -1,6 +1,7 @@
 """A member's copy of their data, and the operators' page to look a member up and erase one."""
 
 import json
+from typing import Any
 
 from flask import Response, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -13,6 +14,8 @@ from kernel.ids import as_id
 from orders.services import privacy
 from people import queries as people_queries
 from people.rules import masked
+from voucher import queries as voucher_queries
+from voucher import services as voucher_services
 
 own = PageBlueprint("my_data", __name__, audience="member", url_prefix="/account")
 members = PageBlueprint("members", __name__, audience="operator", url_prefix="/admin/members")
@@ -34,7 +37,21 @@ def find() -> ResponseReturnValue:
     """Look a member up by phone, member number or name: by POST, so that no phone stands in an address."""
     words = request.form.get("q", "")[:80]
     found = people_queries.find_members(words)
-    return render_template("operator/members.html", words=words, found=found, masked=masked)
+    vouchers: dict[int, list[Any]] = {}
+    for voucher in voucher_queries.vouchers_of_members((row.id for row in found), now=clock.now()):
+        vouchers.setdefault(voucher.member_id, []).append(voucher)
+    return render_template("operator/members.html", words=words, found=found, vouchers=vouchers, masked=masked)
+
+
+@members.post("/vouchers/<voucher_id>/revoke")
+def revoke(voucher_id: str) -> ResponseReturnValue:
+    """Take back what a member's voucher has not spent, with a reason."""
+    reason = request.form.get("reason", "").strip()[:200]
+    if not reason:
+        raise Invalid("请填写原因。")
+    voucher_services.revoke(voucher_id=as_id(voucher_id), reason=reason, actor_id=who().person_id, now=clock.now())
+    flash(gettext("福利券未用部分已收回，退回活动预算。"), "success")
+    return redirect(url_for("members.find"), 303)
 
 
 @members.post("/<member_id>/erase")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, Subquery, func, or_, select
@@ -190,6 +190,7 @@ def audience(
     union_ids: Sequence[int] = (),
     member_nos: Sequence[str] = (),
     honour: str | None = None,
+    joined_since: date | None = None,
 ) -> Select[tuple[int]]:
     """Return the statement that selects the members of an audience: what issuing and previewing both use."""
     query = select(Member.id)
@@ -197,6 +198,8 @@ def audience(
         return query
     if union_ids:
         return query.where(Member.union_id.in_(union_ids))
+    if joined_since is not None:
+        return query.where(Member.joined_on >= joined_since)
     if honour is not None:
         return query.where(Member.member_no.in_(select(Honour.member_no).where(Honour.kind == honour)))
     return query.where(Member.member_no.in_(member_nos))

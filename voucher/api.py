@@ -1,5 +1,6 @@
 """Doors to campaigns and vouchers."""
 
+from datetime import date
 from typing import Any
 
 from flask import current_app, request
@@ -95,7 +96,11 @@ class OneCampaign(MethodView):
 @operator.response(202, schemas.Job)
 def issue(body: dict[str, Any], slug: str) -> Any:
     """Start issuing vouchers to an audience; repeating it issues to nobody twice."""
-    chosen = {name: value for name, value in body["audience"].items() if value}
+    chosen = {
+        name: value.isoformat() if isinstance(value, date) else value
+        for name, value in body["audience"].items()
+        if value
+    }
     if len(chosen) != 1:
         message = "请选择一种发放对象。"
         raise Invalid(message, errors={"audience": [message]})
@@ -107,6 +112,16 @@ def issue(body: dict[str, Any], slug: str) -> Any:
         now=clock.now(),
     )
     return current_app.response_class(*json_answer(answer, 202))
+
+
+@operator.route("/vouchers/<voucher_id>/revoke", methods=["POST"])
+@operator.arguments(schemas.Revoke)
+@operator.response(200, schemas.Voucher)
+def revoke(body: dict[str, Any], voucher_id: str) -> Any:
+    """Take back what a voucher has not spent; doing it twice changes nothing."""
+    return services.revoke(
+        voucher_id=as_id(voucher_id), reason=body["reason"], actor_id=who().person_id, now=clock.now()
+    )
 
 
 @operator.route("/jobs/<job_id>")

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, String, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -55,6 +55,13 @@ class Voucher(Base):
             "held_fen >= 0 AND redeemed_fen >= 0 AND expired_fen >= 0 AND revoked_fen >= 0", name="not_negative"
         ),
         CheckConstraint("held_fen + redeemed_fen + expired_fen + revoked_fen <= face_fen", name="within_face"),
+        Index(
+            "ix_vouchers_live",
+            "campaign_id",
+            "id",
+            postgresql_where=text("expired_at IS NULL AND revoked_at IS NULL"),
+            sqlite_where=text("expired_at IS NULL AND revoked_at IS NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -67,6 +74,7 @@ class Voucher(Base):
     expired_fen: Mapped[int] = mapped_column(Id, default=0)
     revoked_fen: Mapped[int] = mapped_column(Id, default=0)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    expired_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     issued_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     @hybrid_property

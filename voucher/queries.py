@@ -1,18 +1,18 @@
 """Reads of campaigns and vouchers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Subquery, and_, func, select
+from sqlalchemy import ColumnElement, Row, Subquery, and_, func, select
 
 from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
 from kernel.db import db
 from kernel.errors import NotFound
 from voucher.models import Campaign, Voucher
-from voucher.rules import Purse, SpendAndSave, campaign_status
+from voucher.rules import Purse, SpendAndSave, campaign_status, warnings_of
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class CampaignView:
     recipient_cap_fen: int | None
     bulk_payment_days: int
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should look at twice."""
+        return warnings_of(self.offer, face_fen=self.face_fen, tiers_fen=self.tiers_fen)
+
 
 @dataclass(frozen=True)
 class VoucherView:
@@ -52,8 +57,11 @@ class VoucherView:
     balance_fen: int
     held_fen: int
     redeemed_fen: int
+    expired_fen: int
+    revoked_fen: int
     status: str
     expires_at: datetime
+    member_id: int
 
 
 def _view(campaign: Campaign, *, now: datetime) -> CampaignView:
@@ -142,31 +150,52 @@ def _status(*, revoked_at: datetime | None, ends_at: datetime, now: datetime) ->
     return "active" if now < ends_at else "expired"
 
 
-def vouchers_of(member_id: int | None, *, now: datetime) -> list[VoucherView]:
-    """Return a member's vouchers, the latest campaign first."""
+def _voucher_view(voucher: Voucher, campaign: Campaign, *, now: datetime) -> VoucherView:
+    return VoucherView(
+        id=voucher.id,
+        campaign=campaign.slug,
+        campaign_name=campaign.name,
+        campaign_name_en=campaign.name_en or campaign.name,
+        code=voucher.code,
+        face_fen=voucher.face_fen,
+        balance_fen=voucher.balance_fen,
+        held_fen=voucher.held_fen,
+        redeemed_fen=voucher.redeemed_fen,
+        expired_fen=voucher.expired_fen,
+        revoked_fen=voucher.revoked_fen,
+        status=_status(revoked_at=voucher.revoked_at, ends_at=campaign.ends_at, now=now),
+        expires_at=campaign.ends_at,
+        member_id=voucher.member_id,
+    )
+
+
+def _vouchers(*conditions: ColumnElement[bool], now: datetime) -> list[VoucherView]:
     rows = db.session.execute(
         select(Voucher, Campaign)
         .join(Campaign, Campaign.id == Voucher.campaign_id)
-        .where(Voucher.member_id == member_id)
+        .where(*conditions)
         .order_by(Campaign.ends_at.desc())
         .execution_options(populate_existing=True)
     )
-    return [
-        VoucherView(
-            id=voucher.id,
-            campaign=campaign.slug,
-            campaign_name=campaign.name,
-            campaign_name_en=campaign.name_en or campaign.name,
-            code=voucher.code,
-            face_fen=voucher.face_fen,
-            balance_fen=voucher.balance_fen,
-            held_fen=voucher.held_fen,
-            redeemed_fen=voucher.redeemed_fen,
-            status=_status(revoked_at=voucher.revoked_at, ends_at=campaign.ends_at, now=now),
-            expires_at=campaign.ends_at,
-        )
-        for voucher, campaign in rows
-    ]
+    return [_voucher_view(voucher, campaign, now=now) for voucher, campaign in rows]
+
+
+def vouchers_of(member_id: int | None, *, now: datetime) -> list[VoucherView]:
+    """Return a member's vouchers, the latest campaign first."""
+    return _vouchers(Voucher.member_id == member_id, now=now)
+
+
+def vouchers_of_members(member_ids: Iterable[int], *, now: datetime) -> list[VoucherView]:
+    """Return several members' vouchers: what an operator looks at."""
+    return _vouchers(Voucher.member_id.in_(set(member_ids)), now=now)
+
+
+def voucher(voucher_id: int | None, *, now: datetime) -> VoucherView:
+    """Return a voucher; raise NotFound."""
+    found = _vouchers(Voucher.id == voucher_id, now=now)
+    if not found:
+        raise NotFound("没有这张福利券。")
+    return found[0]
 
 
 def entries_of(voucher_id: int, *, member_id: int | None) -> Sequence[Row[Any]]:

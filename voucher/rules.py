@@ -127,6 +127,22 @@ def reason_for(purse: Purse, quoted: Quote) -> str | None:
     return quoted.reason
 
 
+def warnings_of(offer: SpendAndSave, *, face_fen: int, tiers_fen: tuple[int, ...]) -> tuple[str, ...]:
+    """Return what an operator should look at twice before issuing: allowed, and seldom meant.
+
+    >>> len(warnings_of(SpendAndSave(10000, 2000), face_fen=20000, tiers_fen=(10000,)))
+    0
+    >>> len(warnings_of(SpendAndSave(10000, 3000), face_fen=20000, tiers_fen=(5000,)))
+    2
+    """
+    found = []
+    if offer.save_fen and face_fen % offer.save_fen:
+        found.append("面值不是每次优惠的整数倍，最后会剩下零头。")
+    if tiers_fen and max(tiers_fen) < offer.step_fen:
+        found.append("最高档位低于每满金额，单买一个礼包得不到优惠。")
+    return tuple(found)
+
+
 def campaign_status(*, starts_at: datetime, ends_at: datetime, now: datetime) -> str:
     """Return where a campaign is in its life; `ends_at` is the first moment after it."""
     if now < starts_at:

@@ -1,5 +1,6 @@
 """Campaigns and vouchers in and out."""
 
+from flask_babel import gettext
 from marshmallow import fields, validate
 
 from kernel.schemas import Base, IdField, Length, Moment, OneOf, Range, Text, fen, text
@@ -39,6 +40,9 @@ class AdminCampaign(Campaign):
     member_committed_fen = fields.Integer()
     bulk_budget_fen = fields.Integer()
     bulk_committed_fen = fields.Integer()
+    pack_limit = fields.Integer(allow_none=True)
+    recipient_cap_fen = fields.Integer(allow_none=True)
+    warnings = fields.Function(lambda view: [gettext(text) for text in view.warnings])
 
 
 class NewCampaign(Base):
@@ -92,6 +96,8 @@ class Voucher(Base):
     balance_fen = fields.Integer()
     held_fen = fields.Integer()
     redeemed_fen = fields.Integer()
+    expired_fen = fields.Integer()
+    revoked_fen = fields.Integer()
     status = fields.String()
     expires_at = Moment()
 
@@ -114,6 +120,13 @@ class AudienceChoice(Base):
     union_ids = fields.List(IdField(), load_default=list, validate=Length(max=10_000))
     member_nos = fields.List(Text(), load_default=list, validate=Length(max=30_000))
     honour = Text(load_default=None, allow_none=True, validate=Length(max=40))
+    joined_since = fields.Date(load_default=None, allow_none=True)
+
+
+class Revoke(Base):
+    """Why a voucher is taken back."""
+
+    reason = text(200)
 
 
 class Issue(Base):

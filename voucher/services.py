@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Select, func, literal, select, update
@@ -17,7 +17,10 @@ from kernel.db import db, rows_changed, transaction
 from kernel.errors import Invalid, NotFound, OverLimit, StateConflict
 from kernel.idempotency import Answer, Once
 from people import queries as people_queries
+from voucher import queries
+from voucher import steps as voucher_steps
 from voucher.models import Campaign, Voucher
+from voucher.queries import VoucherView
 from voucher.rules import OPEN, CampaignClosed, campaign_status
 
 CHUNK = 5000
@@ -31,6 +34,7 @@ class Audience:
     union_ids: Sequence[int] = ()
     member_nos: Sequence[str] = ()
     honour: str | None = None
+    joined_since: date | None = None
 
     def members(self) -> Select[Any]:
         """The statement that selects them."""
@@ -39,6 +43,7 @@ class Audience:
             union_ids=self.union_ids,
             member_nos=self.member_nos,
             honour=self.honour,
+            joined_since=self.joined_since,
         )
 
 
@@ -88,6 +93,9 @@ def change_campaign(*, slug: str, changes: dict[str, Any], now: datetime) -> Non
         promised = campaign.member_committed_fen > 0 or campaign.bulk_committed_fen > 0
         if promised and {"step_fen", "save_fen", "face_fen", "starts_at", "issue_mode"} & set(changes):
             raise StateConflict("活动已发放或已使用，规则不能再改。")
+        if campaign.ends_at <= now and "ends_at" in changes:
+            # Its vouchers have ended, and what they had left went back to the budget.
+            raise StateConflict("活动已经结束，不能再改结束时间。")
         merged = {
             name: changes.get(name, getattr(campaign, name))
             for name in ("starts_at", "ends_at", "step_fen", "save_fen", "tiers_fen")
@@ -139,6 +147,88 @@ def claim(*, slug: str, member_id: int | None, now: datetime) -> bool:
         if campaign_status(starts_at=campaign.starts_at, ends_at=campaign.ends_at, now=now) != OPEN:
             raise CampaignClosed("活动未开始或已结束。")
         return _issue_to(campaign, people_queries.audience(everyone=True), only_member=member_id, now=now) == 1
+
+
+def revoke(*, voucher_id: int | None, reason: str, actor_id: int, now: datetime) -> VoucherView:
+    """收回: take back what a voucher has not spent; it goes back to the campaign's budget. Twice changes nothing.
+
+    What is held for an open order stays with the order; given back later, it goes to the budget too. Raises NotFound.
+    """
+    with transaction():
+        row = db.session.scalar(
+            select(Voucher).where(Voucher.id == voucher_id).with_for_update().execution_options(populate_existing=True)
+        )
+        if row is None:
+            raise NotFound("没有这张福利券。")
+        if row.revoked_at is None:
+            unspent_fen = row.balance_fen
+            db.session.execute(
+                update(Voucher)
+                .where(Voucher.id == row.id)
+                .values(revoked_at=now, revoked_fen=Voucher.revoked_fen + unspent_fen)
+            )
+            postings = voucher_steps.give_back(voucher_id=row.id, campaign_id=row.campaign_id, amount_fen=unspent_fen)
+            cause = Cause("revoke", str(row.id), actor_id=actor_id, reason=reason)
+            ledger_steps.post(cause, postings, now=now)
+            audit.record(
+                "voucher.revoke",
+                f"voucher:{row.id}",
+                actor_id=actor_id,
+                now=now,
+                after={"revoked_fen": unspent_fen, "reason": reason},
+            )
+    return queries.voucher(voucher_id, now=now)
+
+
+def expire_ended(*, now: datetime, limit: int = 1000) -> int:
+    """过期: take back what vouchers of campaigns that are over have not spent; return how many vouchers ended.
+
+    One transaction for at most `limit` vouchers, their rows locked in order of their ids: killed anywhere, the next
+    call goes on. A voucher is worth nothing from the campaign's end on, whether or not this has come by.
+    """
+    with transaction():
+        campaign_id = db.session.scalar(
+            select(Campaign.id)
+            .where(
+                Campaign.ends_at <= now,
+                select(Voucher.id)
+                .where(Voucher.campaign_id == Campaign.id, Voucher.expired_at.is_(None), Voucher.revoked_at.is_(None))
+                .exists(),
+            )
+            .order_by(Campaign.id)
+            .limit(1)
+        )
+        if campaign_id is None:
+            return 0
+        rows = db.session.execute(
+            select(Voucher.id, Voucher.balance_fen.label("balance_fen"))
+            .where(Voucher.campaign_id == campaign_id, Voucher.expired_at.is_(None), Voucher.revoked_at.is_(None))
+            .order_by(Voucher.id)
+            .limit(limit)
+            .with_for_update(of=Voucher)
+        ).all()
+        if not rows:
+            return 0
+        db.session.execute(
+            update(Voucher)
+            .where(Voucher.id.in_([row.id for row in rows]))
+            .values(expired_at=now, expired_fen=Voucher.expired_fen + Voucher.balance_fen),
+            execution_options={"synchronize_session": False},
+        )
+        postings = [
+            Posting(
+                ledger.VOUCHER_BALANCE,
+                ledger.BUDGET_MEMBER,
+                int(row.balance_fen),
+                campaign_id=campaign_id,
+                voucher_id=row.id,
+            )
+            for row in rows
+            if row.balance_fen > 0
+        ]
+        voucher_steps.uncommit(campaign_id=campaign_id, amount_fen=sum(posting.amount for posting in postings))
+        ledger_steps.post(Cause("lapse", f"{campaign_id}:{rows[0].id}"), postings, now=now)
+    return len(rows)
 
 
 def preview_issue(*, slug: str, audience: Audience) -> dict[str, int]:
@@ -273,6 +363,10 @@ def _issue_to(
     return issued
 
 
+def _day(given: date | str | None) -> date | None:
+    return date.fromisoformat(given) if isinstance(given, str) else given
+
+
 def audience_of(chosen: dict[str, Any]) -> Audience:
     """Return the audience that a request or a job's arguments name."""
     return Audience(
@@ -280,6 +374,7 @@ def audience_of(chosen: dict[str, Any]) -> Audience:
         union_ids=[int(union_id) for union_id in chosen.get("union_ids", ())],
         member_nos=chosen.get("member_nos", ()),
         honour=chosen.get("honour"),
+        joined_since=_day(chosen.get("joined_since")),
     )
 
 

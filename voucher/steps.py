@@ -40,6 +40,7 @@ def hold(*, voucher_id: int, campaign_id: int, amount_fen: int) -> list[Posting]
         .where(
             Voucher.id == voucher_id,
             Voucher.revoked_at.is_(None),
+            Voucher.expired_at.is_(None),
             Voucher.face_fen - Voucher.held_fen - Voucher.redeemed_fen - Voucher.expired_fen - Voucher.revoked_fen
             >= amount_fen,
         )
@@ -67,12 +68,44 @@ def redeem(*, voucher_id: int, campaign_id: int, amount_fen: int) -> list[Postin
 
 
 def release(*, voucher_id: int, campaign_id: int, amount_fen: int) -> list[Posting]:
-    """释放: what was held goes back to the balance."""
+    """释放: what was held goes back to the balance; of a voucher that has ended, on to the campaign's budget."""
     if amount_fen == 0:
         return []
-    db.session.execute(update(Voucher).where(Voucher.id == voucher_id).values(held_fen=Voucher.held_fen - amount_fen))
-    return _posting(
+    back = _posting(
         ledger.VOUCHER_HELD, ledger.VOUCHER_BALANCE, amount_fen, campaign_id=campaign_id, voucher_id=voucher_id
+    )
+    own = update(Voucher).where(Voucher.id == voucher_id)
+    live = own.where(Voucher.revoked_at.is_(None), Voucher.expired_at.is_(None))
+    if rows_changed(live.values(held_fen=Voucher.held_fen - amount_fen)) == 1:
+        return back
+    revoked = rows_changed(
+        own.where(Voucher.revoked_at.is_not(None)).values(
+            held_fen=Voucher.held_fen - amount_fen, revoked_fen=Voucher.revoked_fen + amount_fen
+        )
+    )
+    if revoked == 0:
+        db.session.execute(
+            own.values(held_fen=Voucher.held_fen - amount_fen, expired_fen=Voucher.expired_fen + amount_fen)
+        )
+    return back + give_back(voucher_id=voucher_id, campaign_id=campaign_id, amount_fen=amount_fen)
+
+
+def give_back(*, voucher_id: int, campaign_id: int, amount_fen: int) -> list[Posting]:
+    """Give what a voucher no longer promises back to its campaign's budget."""
+    if amount_fen == 0:
+        return []
+    uncommit(campaign_id=campaign_id, amount_fen=amount_fen)
+    return _posting(
+        ledger.VOUCHER_BALANCE, ledger.BUDGET_MEMBER, amount_fen, campaign_id=campaign_id, voucher_id=voucher_id
+    )
+
+
+def uncommit(*, campaign_id: int, amount_fen: int) -> None:
+    """Lower what a campaign has promised its members."""
+    db.session.execute(
+        update(Campaign)
+        .where(Campaign.id == campaign_id)
+        .values(member_committed_fen=Campaign.member_committed_fen - amount_fen)
     )
 
 

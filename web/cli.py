@@ -126,7 +126,10 @@ def sweep() -> None:
         total = 0
         while expired := placing.expire_due(now=clock.now()):
             total += expired
-        click.echo(f"{total} orders expired")
+        ended = 0
+        while vouchers := voucher_services.expire_ended(now=clock.now()):
+            ended += vouchers
+        click.echo(f"{total} orders expired, {ended} vouchers ended")
 
 
 @main.command()
@@ -155,6 +158,8 @@ def worker(until_parent_exits: bool, every: float) -> None:
         with app.app_context():
             try:
                 placing.expire_due(now=clock.now())
+                while voucher_services.expire_ended(now=clock.now()):
+                    pass
                 while jobs.run_next(HANDLERS, clock=clock.now):
                     pass
                 messages.deliver(sender, key=key, now=clock.now())
