@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from flask_babel import gettext
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validate
 
 from kernel.clock import local
 from kernel.ids import as_id
@@ -117,6 +117,11 @@ class PageArgs(Base):
 
     limit = fields.Integer(load_default=20, validate=Range(min=1, max=100))
     cursor = fields.String(load_default=None, validate=Length(max=100))
+
+    @pre_load
+    def _without_empty(self, data: Any, **_: Any) -> dict[str, Any]:
+        """A filter left empty (`?tier_fen=`) is no filter."""
+        return {name: data[name] for name in data if data[name] != ""}
 
 
 def page(item: type[Schema]) -> type[Schema]:

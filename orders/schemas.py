@@ -5,7 +5,7 @@ from typing import Any
 from flask_babel import gettext
 from marshmallow import ValidationError, fields, validates_schema
 
-from kernel.schemas import Base, IdField, Length, Moment, OneOf, Range, Text, fen, text
+from kernel.schemas import Base, IdField, Length, Moment, OneOf, PageArgs, Range, Text, fen, text
 from people.rules import normal_phone
 
 MAX_LINES = 100
@@ -112,11 +112,9 @@ class Ship(Base):
     tracking_no = text(60)
 
 
-class ParcelArgs(Base):
+class ParcelArgs(PageArgs):
     """Which parcels to list."""
 
-    limit = fields.Integer(load_default=20, validate=Range(min=1, max=100))
-    cursor = fields.String(load_default=None, validate=Length(max=100))
     status = fields.String(load_default=None, validate=OneOf(("to_ship", "shipped", "delivered")))
 
 

@@ -70,7 +70,7 @@ class Settings:
     session_seconds: int = 30 * 86400
     staff_idle_seconds: int = 3600
     staff_seconds: int = 12 * 3600
-    second_person_fen: int = 5_000_000
+    second_person_fen: int = 20_000_000
 
     @property
     def production(self) -> bool:
@@ -116,7 +116,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         session_seconds=_whole(environ, "HUIGONG_SESSION_SECONDS", 30 * 86400, least=60),
         staff_idle_seconds=_whole(environ, "HUIGONG_STAFF_IDLE_SECONDS", 3600, least=60),
         staff_seconds=_whole(environ, "HUIGONG_STAFF_SECONDS", 12 * 3600, least=60),
-        second_person_fen=_whole(environ, "HUIGONG_SECOND_PERSON_FEN", 5_000_000, least=0),
+        second_person_fen=_whole(environ, "HUIGONG_SECOND_PERSON_FEN", 20_000_000, least=0),
     )
     if production:
         _refuse_unsafe(settings, environ)

@@ -141,3 +141,12 @@ def test_the_demonstration_is_complete_and_loads_once(app):
         assert {pack.tier_fen for pack in packs} == {10000, 15000, 20000, 25000, 30000}
         assert all(pack.contents and (ROOT / "web" / "static" / pack.picture).exists() for pack in packs)
         assert order_queries.all_breaches() == []
+
+
+def test_a_filter_left_empty_is_no_filter(world):
+    client = world.app.test_client()
+    every = client.get("/api/v1/packs").json["items"]
+    empty = client.get("/api/v1/packs?campaign=&tier_fen=&merchant=&region=&q=&channel=&limit=&cursor=")
+    assert (empty.status_code, empty.json["items"]) == (200, every)
+    assert world.call("13600000001", "GET", "/admin/audit?actor=&object=&since=").status_code == 200
+    assert world.call("13700000001", "GET", "/merchant/parcels?status=").status_code == 200
