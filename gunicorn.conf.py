@@ -9,3 +9,4 @@ graceful_timeout = 30
 max_requests = 20_000
 max_requests_jitter = 2_000
 accesslog = None
+control_socket_disable = True  # it would want a home folder, and two servers of one user would share it

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import String, Text, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel import origin
@@ -59,8 +60,11 @@ def record(
 
     The actor is who asks (kernel.origin) unless named.
     """
-    if rows_changed(update(AuditHead).where(AuditHead.id == 1).values(last_id=AuditHead.last_id + 1)) == 0:
-        db.session.execute(insert(AuditHead).values(id=1, last_id=1, hash=FIRST_HASH))
+    moving = update(AuditHead).where(AuditHead.id == 1).values(last_id=AuditHead.last_id + 1)
+    if rows_changed(moving) == 0:
+        on_engine = postgresql.insert if db.session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        db.session.execute(on_engine(AuditHead).values(id=1, last_id=0, hash=FIRST_HASH).on_conflict_do_nothing())
+        rows_changed(moving)
     last_id, previous = db.session.execute(select(AuditHead.last_id, AuditHead.hash).where(AuditHead.id == 1)).one()
     entry = {
         "id": last_id,

@@ -136,6 +136,7 @@ class ApiToken(Base):
     person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), index=True)
     name: Mapped[str] = mapped_column(String(80))
     scopes: Mapped[str] = mapped_column(String(60), default=" ".join(SCOPES))
+    method: Mapped[str] = mapped_column(String(16), server_default="totp")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

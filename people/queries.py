@@ -73,13 +73,14 @@ def by_token(token: str, *, now: datetime) -> tuple[Identity, datetime | None] |
         ApiToken.token_hash == digest(token),
         ApiToken.expires_at > now,
         ApiToken.revoked_at.is_(None),
-        more=(ApiToken.scopes, ApiToken.last_used_at),
+        more=(ApiToken.scopes, ApiToken.method, ApiToken.last_used_at),
     ).join(ApiToken, ApiToken.person_id == Person.id)
     rows = db.session.execute(query).all()
     identity = _identity(rows)
     if identity is None:
         return None
-    return replace(identity, scopes=tuple(rows[0].scopes.split())), rows[0].last_used_at
+    first = rows[0]
+    return replace(identity, scopes=tuple(first.scopes.split()), method=first.method), first.last_used_at
 
 
 def by_sign_in(secret: str, *, now: datetime) -> tuple[Identity, SignInView] | None:

@@ -92,6 +92,7 @@ def make_token() -> ResponseReturnValue:
             name=request.form.get("name", ""),
             scopes=request.form.getlist("scopes"),
             days=as_id(request.form.get("days", "90")) or 0,
+            method=who().method,
             actor_id=who().person_id,
             now=clock.now(),
         )

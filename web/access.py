@@ -76,7 +76,7 @@ def _by_token(token: str, *, now: datetime) -> Identity:
     identity, last_used = found
     if last_used is None or now - last_used > 10 * NOTE_EVERY:
         tokens.uses.note(token, now=now)
-    return identity
+    return _with_seats(identity)
 
 
 def _by_cookie(secret: str, *, now: datetime) -> Identity | None:
@@ -89,7 +89,12 @@ def _by_cookie(secret: str, *, now: datetime) -> Identity | None:
     identity, seen = found
     if now - seen.seen_at > NOTE_EVERY:
         entry.note_seen(seen.id, now=now)
-    return identity.with_seats_of(seen.method, staff_by_code=current_app.config["HUIGONG"].staff_by_code)
+    return _with_seats(identity)
+
+
+def _with_seats(identity: Identity) -> Identity:
+    """Open the seats that this way of signing in opens; a token opens those its maker's sign-in did."""
+    return identity.with_seats_of(identity.method, staff_by_code=current_app.config["HUIGONG"].staff_by_code)
 
 
 def _bearer() -> str | None:

@@ -34,6 +34,7 @@ from people.rules import (
     BY_TOTP,
     CODE_SECONDS,
     CODE_TRIES,
+    FREE_FAILURES,
     TOTP_ROLES,
     Identity,
     lock_seconds,
@@ -155,13 +156,14 @@ def check_password(*, login: str, password: str, allowed: Limits, now: datetime)
     )
     if row is not None and row.locked_until is not None and row.locked_until > now:
         wait = int((row.locked_until - now).total_seconds()) + 1
-        raise RateLimited("密码多次不正确，请在 %(seconds)s 秒后再试。", extra={"retry_after": wait}, seconds=wait)
+        raise _locked(wait)
     try:
         hasher.verify(row.password_hash if row is not None else _NOBODYS_HASH, password)
     except (VerificationError, InvalidHashError):
-        row_id = row.person_id if row is not None else None
-        if row_id is not None:
-            _note_failure(row_id, now=now)
+        if row is not None:
+            _note_failure(row.person_id, now=now)
+        else:
+            _note_unknown(login, now=now)
         raise WrongPassword("登录名或密码不正确。", errors={"password": ["登录名或密码不正确。"]}) from None
     if row is None:
         raise WrongPassword("登录名或密码不正确。", errors={"password": ["登录名或密码不正确。"]})
@@ -173,6 +175,18 @@ def check_password(*, login: str, password: str, allowed: Limits, now: datetime)
     identity = queries.by_id(row.person_id)
     assert identity is not None
     return identity, row
+
+
+def _note_unknown(login: str, *, now: datetime) -> None:
+    """Lock a name nobody has as one that somebody has: whether it exists must not show."""
+    try:
+        limits.spend("name", login.strip().lower(), at_most=FREE_FAILURES, seconds=lock_seconds(FREE_FAILURES), now=now)
+    except RateLimited as refused:
+        raise _locked(refused.extra["retry_after"]) from None
+
+
+def _locked(wait: int) -> RateLimited:
+    return RateLimited("密码多次不正确，请在 %(seconds)s 秒后再试。", extra={"retry_after": wait}, seconds=wait)
 
 
 def _note_failure(person_id: int, *, now: datetime) -> None:
@@ -198,7 +212,7 @@ def check_second_factor(*, person_id: int, code: str, key: str, allowed: Limits,
         raise NotFound("没有找到您要的内容。")
     if row.locked_until is not None and row.locked_until > now:
         wait = int((row.locked_until - now).total_seconds()) + 1
-        raise RateLimited("密码多次不正确，请在 %(seconds)s 秒后再试。", extra={"retry_after": wait}, seconds=wait)
+        raise _locked(wait)
     text = code.strip().replace(" ", "")
     if not (_take_step(row, text, key=key, now=now) or _take_recovery(person_id, text, now=now)):
         _note_failure(person_id, now=now)
@@ -266,7 +280,7 @@ def set_up_totp(*, person_id: int, secret: str, code: str, key: str, now: dateti
     step = _step_of(secret, code.strip().replace(" ", ""), now=now)
     if step is None:
         raise WrongCode("动态码不正确或已用过。", errors={"code": ["动态码不正确或已用过。"]})
-    codes = [f"{secrets.token_hex(2)}-{secrets.token_hex(2)}-{secrets.token_hex(2)}" for _ in range(RECOVERY_CODES)]
+    codes = ["-".join(secrets.token_hex(3) for _ in range(4)) for _ in range(RECOVERY_CODES)]
     with transaction():
         set_up = rows_changed(
             update(Credential)

@@ -11,7 +11,7 @@ from kernel.errors import Invalid, NotFound
 from kernel.ids import digest, new_id, new_secret
 from people import queries
 from people.models import ApiToken, Credential
-from people.rules import SCOPES, normal_phone
+from people.rules import BY_TOTP, SCOPES, normal_phone
 
 TOKEN_DAYS = 90
 
@@ -27,8 +27,21 @@ def make_for_login(*, login: str, name: str, scopes: Sequence[str] = SCOPES, now
     return make(person_id=identity.person_id, name=name, scopes=scopes, days=TOKEN_DAYS, actor_id=None, now=now)
 
 
-def make(*, person_id: int, name: str, scopes: Sequence[str], days: int, actor_id: int | None, now: datetime) -> str:
-    """Make a token and return it: only its hash is kept, so it is shown this once. Raises Invalid."""
+def make(
+    *,
+    person_id: int,
+    name: str,
+    scopes: Sequence[str],
+    days: int,
+    method: str = BY_TOTP,
+    actor_id: int | None,
+    now: datetime,
+) -> str:
+    """Make a token and return it: only its hash is kept, so it is shown this once. Raises Invalid.
+
+    It opens no more than `method`, the way its maker is signed in, opens: a phone in somebody's hand makes no
+    operator's token. The command line's tokens open every seat.
+    """
     if not name.strip():
         raise Invalid("请填写令牌用途。", errors={"name": ["请填写令牌用途。"]})
     if not scopes or not set(scopes) <= set(SCOPES):
@@ -43,6 +56,7 @@ def make(*, person_id: int, name: str, scopes: Sequence[str], days: int, actor_i
                 id=token_id,
                 person_id=person_id,
                 name=name.strip()[:80],
+                method=method,
                 scopes=" ".join(scope for scope in SCOPES if scope in scopes),
                 created_at=now,
                 expires_at=now + timedelta(days=days),

@@ -63,7 +63,7 @@ def staff_client(world, phone, password=PASSWORD):
     if answer.location == "/sign-in/set-up":
         secret = re.search(r'id="totp-secret">([A-Z2-7]+)<', client.get("/sign-in/set-up").text)[1]
         page = post(client, "/sign-in/set-up", code=pyotp.TOTP(secret).now()).text
-        codes = re.findall(r"<code>([0-9a-f-]{14})</code>", page)
+        codes = re.findall(r"<code>([0-9a-f-]{27})</code>", page)
     return client, login, codes
 
 
@@ -406,3 +406,26 @@ def test_a_staff_name_gets_a_token(world):
         token = tokens.make_for_login(login="he.huimin", name="x", now=clock.now())
     answer = world.app.test_client().get("/api/v1/me", headers={"Authorization": f"Bearer {token}"})
     assert answer.json["roles"] == ["union_officer"]
+
+
+def test_a_code_makes_no_operators_token_in_production(strict):
+    client = strict.browser(OPERATOR)
+    page = post(client, "/account/tokens", name="x", scopes=["read", "admin"], days="30").text
+    token = re.search(r'id="new-token"[^>]*>(hg_[^<]+)<', page)[1]
+    headers = {"Authorization": f"Bearer {token}"}
+    api = strict.app.test_client()
+    assert api.get("/api/v1/admin/audit", headers=headers).status_code == 403
+    operator, _, _ = staff_client(strict, OPERATOR)
+    page = post(operator, "/account/tokens", name="x", scopes=["read", "admin"], days="30").text
+    token = re.search(r'id="new-token"[^>]*>(hg_[^<]+)<', page)[1]
+    assert api.get("/api/v1/admin/audit", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_a_name_nobody_has_is_locked_like_one_somebody_has(strict):
+    now = clock.now().replace(second=1)
+    refused = []
+    for _ in range(7):
+        with strict.app.app_context(), pytest.raises((entry.WrongPassword, RateLimited)) as told:
+            entry.check_password(login="nobody", password="x", allowed=FREE, now=now)
+        refused.append(told.value.code)
+    assert refused == ["wrong_password"] * 5 + ["rate_limited"] * 2
