@@ -28,6 +28,7 @@ class Job(Base):
     status: Mapped[str] = mapped_column(String(20), default="queued")
     done: Mapped[int] = mapped_column(default=0)
     total: Mapped[int] = mapped_column(default=0)
+    cursor: Mapped[int] = mapped_column(Id, default=0, server_default="0")
     error: Mapped[str | None] = mapped_column(Text)
     asked_by: Mapped[int | None] = mapped_column(Id)
     asked_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -51,9 +52,14 @@ def find(job_id: int) -> Job | None:
     return db.session.get(Job, job_id, populate_existing=True)
 
 
-def progress(job_id: int, *, done: int) -> None:
-    """Move a job on by `done` pieces, within the transaction of the step that did them."""
-    db.session.execute(update(Job).where(Job.id == job_id).values(done=Job.done + done))
+def cursor_of(job_id: int) -> int:
+    """Return where a job's next step begins."""
+    return db.session.scalar(select(Job.cursor).where(Job.id == job_id)) or 0
+
+
+def progress(job_id: int, *, done: int, cursor: int = 0) -> None:
+    """Move a job on by `done` pieces, to `cursor`, within the transaction of the step that did them."""
+    db.session.execute(update(Job).where(Job.id == job_id).values(done=Job.done + done, cursor=cursor))
 
 
 def take(*, now: datetime) -> tuple[int, str, dict[str, Any]] | None:

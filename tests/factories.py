@@ -95,7 +95,7 @@ class World:
                 now=now,
             )
             everyone = voucher_services.Audience(everyone=True)
-            voucher_services.issue_chunk(None, slug="spring", audience=everyone, now=now)
+            voucher_services.issue_now(slug="spring", audience=everyone, now=now)
             listing = catalog_services.queries.packs(catalog_services.queries.Filter(), limit=20)
             self.packs = {pack.code: str(pack.id) for pack in listing.items}
             db.session.remove()

@@ -23,7 +23,7 @@ from voucher.models import Campaign, Voucher
 from voucher.queries import VoucherView
 from voucher.rules import OPEN, CampaignClosed, campaign_status
 
-CHUNK = 5000
+CHUNK = 20_000
 
 
 @dataclass(frozen=True)
@@ -276,19 +276,33 @@ def _budget_figures(preview: dict[str, int]) -> dict[str, Any]:
     return {"cost": preview["cost_fen"], "left": preview["budget_left_fen"]}
 
 
-def issue_chunk(job_id: int | None, *, slug: str, audience: Audience, now: datetime) -> bool:
-    """Issue to the next members of an audience who have no voucher yet; return True when none is left.
+def issue_chunk(job_id: int | None, *, slug: str, audience: Audience, after: int, now: datetime) -> int | None:
+    """Issue to the next members of an audience, by id from `after` on, who have no voucher yet.
 
-    One transaction: the vouchers, the budget they take, their ledger entries and the job's progress.
+    One transaction: the vouchers, the budget they take, their ledger entries and the job's progress. Returns the last
+    member looked at, where the next chunk begins, or None when nobody is left.
     """
     with transaction():
         campaign = db.session.scalar(select(Campaign).filter_by(slug=slug))
         if campaign is None:
             raise NotFound("没有这个活动。")
-        issued = _issue_to(campaign, audience.members(), limit=CHUNK, now=now)
+        members = audience.members()
+        member_id = members.selected_columns[0]
+        ahead = members.where(member_id > after).order_by(member_id).limit(CHUNK).subquery()
+        last: int | None = db.session.scalar(select(func.max(ahead.c[0])))
+        if last is None:
+            return None
+        issued = _issue_to(campaign, members.where(member_id > after, member_id <= last), now=now)
         if job_id is not None:
-            jobs.progress(job_id, done=issued)
-    return issued < CHUNK
+            jobs.progress(job_id, done=issued, cursor=last)
+    return last
+
+
+def issue_now(*, slug: str, audience: Audience, now: datetime) -> None:
+    """Issue to a whole audience, chunk by chunk."""
+    after: int | None = 0
+    while after is not None:
+        after = issue_chunk(None, slug=slug, audience=audience, after=after, now=now)
 
 
 def _without_voucher(campaign_id: int, members: Select[Any]) -> Select[Any]:
@@ -302,13 +316,12 @@ def _issue_to(
     members: Select[Any],
     *,
     now: datetime,
-    limit: int | None = None,
     only_member: int | None = None,
 ) -> int:
     """Give vouchers to members who have none, take their face value from the budget, and post it."""
     engine_insert = postgresql.insert if db.session.get_bind().dialect.name == "postgresql" else sqlite.insert
     member_id = members.selected_columns[0]
-    chosen = _without_voucher(campaign.id, members).order_by(member_id).limit(limit)
+    chosen = _without_voucher(campaign.id, members)
     if only_member is not None:
         chosen = chosen.where(member_id == only_member)
     # The budget row is taken first: whoever issues in this campaign does so one after the other.
@@ -380,4 +393,11 @@ def audience_of(chosen: dict[str, Any]) -> Audience:
 
 def issue_job(job_id: int, arguments: dict[str, Any], now: datetime) -> bool:
     """Do one step of an issue job (kernel.jobs.Handler)."""
-    return issue_chunk(job_id, slug=arguments["slug"], audience=audience_of(arguments), now=now)
+    after = issue_chunk(
+        job_id,
+        slug=arguments["slug"],
+        audience=audience_of(arguments),
+        after=jobs.cursor_of(job_id),
+        now=now,
+    )
+    return after is None
