@@ -71,11 +71,23 @@ def sign_in(browser, address: str, phone: str, size=(390, 844)) -> Page:
     page.get_by_role("button", name="获取验证码").click()
     page.get_by_label("6 位验证码").fill(page.locator("#code-shown").inner_text())
     page.get_by_role("button", name="登录").click()
+    expect(page.locator("#code")).to_have_count(0)  # the next page is there, and with it the cookie
+    page.wait_for_load_state("load")
     return page
 
 
 def fits(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page.url
+    """Nothing scrolls sideways; asked once the page that a click led to has been read to its end."""
+    page.wait_for_load_state("load")
+    for last_try in (False, False, True):
+        try:
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page.url
+        except PlaywrightError:  # the document was exchanged while it was asked
+            if last_try:
+                raise
+            page.wait_for_load_state("load")
+        else:
+            return
 
 
 def shot(page: Page, name: str) -> None:
@@ -186,6 +198,7 @@ def test_a_union_orders_for_its_people(browser, address, tmp_path):
     approver.goto(order)
     fits(approver)
     approver.get_by_role("button", name="审批通过").click()
+    expect(approver.get_by_role("button", name="审批通过")).to_have_count(0)
     officer.goto(order)
     officer.get_by_role("button", name="银行转账付款").click()
     expect(officer.get_by_text("¥2,400").first).to_be_visible()
