@@ -38,6 +38,11 @@ def release_postings(quantities: Mapping[int, int]) -> list[Posting]:
     return _postings(ledger.STOCK_HELD, ledger.STOCK_AVAILABLE, quantities)
 
 
+def take_back_postings(quantities: Mapping[int, int]) -> list[Posting]:
+    """What the ledger says when sold packs that never left are available again."""
+    return _postings(ledger.STOCK_SOLD, ledger.STOCK_AVAILABLE, quantities)
+
+
 def hold(quantities: Mapping[int, int]) -> None:
     """锁定: set packs aside, all or none. Raises OutOfStock naming the packs that have too few."""
     wanted = _by_pack(quantities)
@@ -59,6 +64,11 @@ def sell(quantities: Mapping[int, int]) -> None:
 def release(quantities: Mapping[int, int]) -> None:
     """释放: what was held for an order is available again."""
     _update(quantities, None, held=Stock.held - _by_pack(quantities))
+
+
+def take_back(quantities: Mapping[int, int]) -> None:
+    """退回货架: what was sold and never left is available again."""
+    _update(quantities, None, sold=Stock.sold - _by_pack(quantities))
 
 
 def ship(quantities: Mapping[int, int]) -> None:

@@ -80,8 +80,13 @@ def replay_of(once: Once, *, request_hash: str, text: str) -> Answer:
     return Answer(text=text, replayed=True)
 
 
-def begin(once: Once) -> Answer | None:
-    """Claim the key within the caller's transaction; return the first answer where there was one."""
+def begin(once: Once | None) -> Answer | None:
+    """Claim the key within the caller's transaction; return the first answer where there was one.
+
+    Without a key (where none is required) nothing is claimed: what is done must then refuse to be done twice.
+    """
+    if once is None:
+        return None
     insert = postgresql.insert if db.session.get_bind().dialect.name == "postgresql" else sqlite.insert
     claimed = rows_changed(
         insert(IdempotencyRecord)
@@ -96,9 +101,11 @@ def begin(once: Once) -> Answer | None:
     return replay_of(once, request_hash=first.request_hash, text=first.body or "{}")
 
 
-def finish(once: Once, content: Any) -> Answer:
+def finish(once: Once | None, content: Any) -> Answer:
     """Record the answer of a claimed key, in the same transaction, and return it."""
     answer = answer_of(content)
+    if once is None:
+        return answer
     db.session.execute(
         update(IdempotencyRecord).filter_by(person_id=once.person_id, key=once.key).values(body=answer.text)
     )

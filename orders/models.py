@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueC
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import Base, Id, Json, UtcDateTime
-from orders.rules import ORDER_MOVES, PARCEL_MOVES
+from orders.rules import ORDER_MOVES, PARCEL_MOVES, REFUND_MOVES
 
 
 def _one_of(column: str, values: Any) -> str:
@@ -77,13 +77,17 @@ class Order(Base):
 
 
 class OrderLine(Base):
-    """订单行: pack × quantity at the price of that moment, name and price copied."""
+    """订单行: pack × quantity at the price of that moment, name and price copied.
+
+    Of its units, `refund_asked` are asked back and not declined, `refunded` of them have been given back.
+    """
 
     __tablename__ = "order_lines"
     __table_args__ = (
         CheckConstraint("quantity > 0", name="quantity"),
         CheckConstraint("amount_fen = price_fen * quantity", name="amount"),
         CheckConstraint("discount_fen BETWEEN 0 AND amount_fen", name="share"),
+        CheckConstraint("0 <= refunded AND refunded <= refund_asked AND refund_asked <= quantity", name="refunded"),
         Index("ix_order_lines_pack_id", "pack_id"),
     )
 
@@ -101,6 +105,8 @@ class OrderLine(Base):
     amount_fen: Mapped[int] = mapped_column(Id)
     discount_fen: Mapped[int] = mapped_column(Id)
     parcel_no: Mapped[int]
+    refund_asked: Mapped[int] = mapped_column(default=0, server_default="0")
+    refunded: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class Recipient(Base):
@@ -135,3 +141,57 @@ class Parcel(Base):
     tracking_no: Mapped[str | None] = mapped_column(String(60))
     shipped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class OrderRefund(Base):
+    """售后: what a buyer gives back at one moment, and why."""
+
+    __tablename__ = "order_refunds"
+    __table_args__ = (Index("ix_order_refunds_order_id", "order_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
+    asked_by: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    reason: Mapped[str] = mapped_column(String(200))
+    asked_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class RefundPart(Base):
+    """One merchant's part of a refund: what the merchant decides on. Amounts in fen, final once it is accepted.
+
+    `due_at` is until when the merchant may answer; after it, and after an appeal, the operator answers.
+    """
+
+    __tablename__ = "refund_parts"
+    __table_args__ = (
+        CheckConstraint(_one_of("status", REFUND_MOVES), name="status"),
+        CheckConstraint("cash_fen >= 0 AND voucher_fen >= 0", name="not_negative"),
+        Index("ix_refund_parts_merchant", "merchant_id", "status", "refund_id"),
+    )
+
+    refund_id: Mapped[int] = mapped_column(ForeignKey("order_refunds.id"), primary_key=True)
+    merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"), primary_key=True)
+    parcel_no: Mapped[int]
+    shipped: Mapped[bool]
+    status: Mapped[str] = mapped_column(String(12))
+    cash_fen: Mapped[int] = mapped_column(Id)
+    voucher_fen: Mapped[int] = mapped_column(Id)
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    decided_by: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
+    decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    decline_reason: Mapped[str | None] = mapped_column(String(200))
+    appealed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    appeal_reason: Mapped[str | None] = mapped_column(String(200))
+    final: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+
+
+class RefundLine(Base):
+    """Units of one order line in a refund."""
+
+    __tablename__ = "refund_lines"
+    __table_args__ = (CheckConstraint("quantity > 0", name="quantity"),)
+
+    refund_id: Mapped[int] = mapped_column(ForeignKey("order_refunds.id"), primary_key=True)
+    line_no: Mapped[int] = mapped_column(primary_key=True)
+    merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"))
+    quantity: Mapped[int]

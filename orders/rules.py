@@ -19,7 +19,18 @@ ORDER_MOVES = {
     "cancelled": set[str](),
     "refunded": set[str](),
 }
-PARCEL_MOVES = {"to_ship": {"shipped"}, "shipped": {"delivered"}, "delivered": set[str]()}
+PARCEL_MOVES = {
+    "to_ship": {"shipped", "cancelled"},
+    "shipped": {"delivered"},
+    "delivered": set[str](),
+    "cancelled": set[str](),  # all of it was given back before it left
+}
+REFUND_MOVES = {
+    "requested": {"accepted", "declined"},
+    "declined": {"accepted"},  # by the operator, where the buyer appeals
+    "accepted": set[str](),
+}
+REFUNDABLE = ("paid", "fulfilling", "completed")
 
 MEMBER_BUYER, UNION_BUYER = "member", "union"
 
@@ -49,6 +60,42 @@ class Line:
     amount_fen: int
     discount_fen: int
     parcel_no: int
+    refund_asked: int = 0
+    refunded: int = 0
+
+    @property
+    def left(self) -> int:
+        """How many of its units were not given back."""
+        return self.quantity - self.refunded
+
+
+@dataclass(frozen=True)
+class GiveBack:
+    """What units of a line bring back, in fen: cash to the buyer, value to the voucher (or the bulk budget)."""
+
+    cash_fen: int
+    voucher_fen: int
+
+
+def give_back(*, amount_fen: int, discount_fen: int, quantity: int, before: int, units: int) -> GiveBack:
+    """Return what `units` more units of a line bring back, `before` of its `quantity` having gone back already.
+
+    The share of the first k units is floored once and what went back before is taken off, so refunds in parts end at
+    exactly the amounts of one refund (rules.md, 'Life of a discount').
+
+    >>> give_back(amount_fen=150_00, discount_fen=30_00, quantity=1, before=0, units=1)
+    GiveBack(cash_fen=12000, voucher_fen=3000)
+    >>> [give_back(amount_fen=300, discount_fen=100, quantity=3, before=k, units=1).voucher_fen for k in (0, 1, 2)]
+    [33, 33, 34]
+    """
+    assert 0 < units <= quantity - before
+
+    def value(returned: int) -> tuple[int, int]:
+        voucher_fen = discount_fen * returned // quantity
+        return amount_fen * returned // quantity - voucher_fen, voucher_fen
+
+    (cash_then, voucher_then), (cash_before, voucher_before) = value(before + units), value(before)
+    return GiveBack(cash_fen=cash_then - cash_before, voucher_fen=voucher_then - voucher_before)
 
 
 def quantities_of(lines: Iterable[Line | Wanted]) -> dict[int, int]:
@@ -90,14 +137,26 @@ def owed_by_merchant(lines: Sequence[Line]) -> Mapping[int, tuple[int, int]]:
 
 
 def status_after_shipping(parcel_statuses: Sequence[str]) -> str:
-    """Return what an order is when its parcels are in these states.
+    """Return what an order is when its parcels are in these states; a cancelled one counts no more.
 
-    >>> status_after_shipping(["shipped", "to_ship"]), status_after_shipping(["delivered", "delivered"])
+    >>> status_after_shipping(["shipped", "to_ship"]), status_after_shipping(["delivered", "cancelled"])
     ('fulfilling', 'completed')
     """
-    if all(status == "delivered" for status in parcel_statuses):
+    going = [status for status in parcel_statuses if status != "cancelled"]
+    if all(status == "delivered" for status in going):
         return "completed"
-    return "paid" if all(status == "to_ship" for status in parcel_statuses) else "fulfilling"
+    return "paid" if all(status == "to_ship" for status in going) else "fulfilling"
+
+
+def refund_status(part_statuses: Sequence[str]) -> str:
+    """Return what a refund is when its merchants' parts are in these states.
+
+    >>> refund_status(["accepted", "requested"]), refund_status(["accepted", "declined"]), refund_status(["declined"])
+    ('requested', 'partly_accepted', 'declined')
+    """
+    if "requested" in part_statuses:
+        return "requested"
+    return part_statuses[0] if len(set(part_statuses)) == 1 else "partly_accepted"
 
 
 def delivery_text(delivery: Mapping[str, Any]) -> str:

@@ -112,6 +112,38 @@ class Ship(Base):
     tracking_no = text(60)
 
 
+class ReturnedLine(Base):
+    """Units of an order line to give back."""
+
+    line_id = IdField(required=True)
+    quantity = fields.Integer(required=True, strict=True, validate=Range(min=1, max=MAX_QUANTITY))
+
+
+class AskRefund(Base):
+    """What to give back, and why."""
+
+    lines = fields.List(fields.Nested(ReturnedLine), required=True, validate=Length(min=1, max=MAX_LINES))
+    reason = Text(load_default="", validate=Length(max=200))
+
+
+class Reason(Base):
+    """Why."""
+
+    reason = text(200)
+
+
+class SentBack(Base):
+    """Under which bank reference money was sent back."""
+
+    reference = text(60)
+
+
+class RefundArgs(PageArgs):
+    """Which refunds to list."""
+
+    status = fields.String(load_default=None, validate=OneOf(("requested", "accepted", "declined")))
+
+
 class ParcelArgs(PageArgs):
     """Which parcels to list."""
 
@@ -164,6 +196,62 @@ class OrderLine(Base):
     price_fen = fields.Integer()
     amount_fen = fields.Integer()
     discount_fen = fields.Integer()
+    refunded = fields.Integer(metadata={"description": "units that were given back"})
+
+
+class RefundedLine(Base):
+    """Units of a line in a refund."""
+
+    line_id = fields.Function(lambda pair: str(pair[0].line_no))
+    pack_id = fields.Function(lambda pair: str(pair[0].pack_id))
+    name = fields.Function(lambda pair: pair[0].pack_name)
+    quantity = fields.Function(lambda pair: pair[1])
+
+
+class RefundPart(Base):
+    """One merchant's part of a refund, in fen; what the merchant answers."""
+
+    id = fields.Function(lambda part: str(part.refund_id))
+    order_number = fields.Function(lambda part: str(part.order_id))
+    merchant = fields.Function(lambda part: {"id": str(part.merchant_id), "name": part.merchant_name})
+    parcel_id = fields.Function(lambda part: f"{part.order_id}-{part.parcel_no}")
+    status = fields.String()
+    shipped = fields.Boolean()
+    reason = fields.String()
+    cash_back_fen = fields.Integer(attribute="cash_fen")
+    voucher_back_fen = fields.Integer(attribute="voucher_fen")
+    asked_at = Moment()
+    due_at = Moment(allow_none=True)
+    decided_at = Moment(allow_none=True)
+    decline_reason = fields.String(allow_none=True)
+    appeal_reason = fields.String(allow_none=True)
+    lines = fields.List(fields.Nested(RefundedLine))
+
+
+class Refund(Base):
+    """退款, in fen: what comes back to the buyer and to the voucher; `voucher_to` is 'balance', 'budget' or null."""
+
+    id = IdField()
+    order_number = fields.Function(lambda refund: str(refund.order_id))
+    status = fields.String()
+    reason = fields.String()
+    cash_back_fen = fields.Integer()
+    voucher_back_fen = fields.Integer()
+    voucher_to = fields.String(allow_none=True)
+    asked_at = Moment()
+    parts = fields.List(fields.Nested(RefundPart))
+
+
+class PartList(Base):
+    """Merchants' parts of refunds."""
+
+    items = fields.List(fields.Nested(RefundPart))
+
+
+class RefundList(Base):
+    """An order's refunds."""
+
+    items = fields.List(fields.Nested(Refund))
 
 
 class ParcelMerchant(Base):

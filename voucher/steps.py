@@ -90,6 +90,24 @@ def release(*, voucher_id: int, campaign_id: int, amount_fen: int) -> list[Posti
     return back + give_back(voucher_id=voucher_id, campaign_id=campaign_id, amount_fen=amount_fen)
 
 
+def take_back(*, voucher_id: int, campaign_id: int, amount_fen: int) -> list[Posting]:
+    """退回: redeemed value returns to the balance; of a voucher that has ended, on to the campaign's budget."""
+    if amount_fen == 0:
+        return []
+    back = _posting(
+        ledger.VOUCHER_REDEEMED, ledger.VOUCHER_BALANCE, amount_fen, campaign_id=campaign_id, voucher_id=voucher_id
+    )
+    own = update(Voucher).where(Voucher.id == voucher_id)
+    redeemed_fen = Voucher.redeemed_fen - amount_fen
+    live = own.where(Voucher.revoked_at.is_(None), Voucher.expired_at.is_(None))
+    if rows_changed(live.values(redeemed_fen=redeemed_fen)) == 1:
+        return back
+    revoked = own.where(Voucher.revoked_at.is_not(None))
+    if rows_changed(revoked.values(redeemed_fen=redeemed_fen, revoked_fen=Voucher.revoked_fen + amount_fen)) == 0:
+        db.session.execute(own.values(redeemed_fen=redeemed_fen, expired_fen=Voucher.expired_fen + amount_fen))
+    return back + give_back(voucher_id=voucher_id, campaign_id=campaign_id, amount_fen=amount_fen)
+
+
 def give_back(*, voucher_id: int, campaign_id: int, amount_fen: int) -> list[Posting]:
     """Give what a voucher no longer promises back to its campaign's budget."""
     if amount_fen == 0:
@@ -141,3 +159,15 @@ def release_bulk(*, campaign_id: int, amount_fen: int) -> list[Posting]:
         .values(bulk_committed_fen=Campaign.bulk_committed_fen - amount_fen)
     )
     return _posting(ledger.BULK_HELD, ledger.BUDGET_BULK, amount_fen, campaign_id=campaign_id, voucher_id=None)
+
+
+def take_back_bulk(*, campaign_id: int, amount_fen: int) -> list[Posting]:
+    """What was redeemed of the bulk budget goes back to it."""
+    if amount_fen == 0:
+        return []
+    db.session.execute(
+        update(Campaign)
+        .where(Campaign.id == campaign_id)
+        .values(bulk_committed_fen=Campaign.bulk_committed_fen - amount_fen)
+    )
+    return _posting(ledger.BULK_REDEEMED, ledger.BUDGET_BULK, amount_fen, campaign_id=campaign_id, voucher_id=None)

@@ -36,6 +36,7 @@ NAMES = (
     "HUIGONG_STAFF_IDLE_SECONDS",
     "HUIGONG_STAFF_SECONDS",
     "HUIGONG_SECOND_PERSON_FEN",
+    "HUIGONG_REFUND_REPLY_SECONDS",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -71,6 +72,7 @@ class Settings:
     staff_idle_seconds: int = 3600
     staff_seconds: int = 12 * 3600
     second_person_fen: int = 20_000_000
+    refund_reply_seconds: int = 3 * 86400
 
     @property
     def production(self) -> bool:
@@ -117,6 +119,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         staff_idle_seconds=_whole(environ, "HUIGONG_STAFF_IDLE_SECONDS", 3600, least=60),
         staff_seconds=_whole(environ, "HUIGONG_STAFF_SECONDS", 12 * 3600, least=60),
         second_person_fen=_whole(environ, "HUIGONG_SECOND_PERSON_FEN", 20_000_000, least=0),
+        refund_reply_seconds=_whole(environ, "HUIGONG_REFUND_REPLY_SECONDS", 3 * 86400, least=60),
     )
     if production:
         _refuse_unsafe(settings, environ)

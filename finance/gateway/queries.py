@@ -74,7 +74,19 @@ def waiting_transfers() -> list[PaymentView]:
 
 
 def refunds_of(order_id: int) -> Sequence[Refund]:
-    """Return an order's refunds."""
+    """Return the refunds of an order's payments, the oldest first."""
     return db.session.scalars(
-        select(Refund).filter_by(order_id=order_id).execution_options(populate_existing=True)
+        select(Refund).filter_by(order_id=order_id).order_by(Refund.id).execution_options(populate_existing=True)
+    ).all()
+
+
+def refund(refund_id: int | None) -> Refund | None:
+    """Return a refund of money."""
+    return db.session.scalar(select(Refund).filter_by(id=refund_id).execution_options(populate_existing=True))
+
+
+def waiting_refunds(*, provider: str, limit: int = 200) -> Sequence[Refund]:
+    """Return the refunds that are still to be sent by this way, the oldest first."""
+    return db.session.scalars(
+        select(Refund).where(Refund.provider == provider, Refund.status != "succeeded").order_by(Refund.id).limit(limit)
     ).all()

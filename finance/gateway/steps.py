@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from finance.gateway.models import Payment, PaymentEventRow, Refund
@@ -12,6 +12,7 @@ from finance.gateway.rules import SANDBOX
 from finance.ledger import rules as ledger
 from finance.ledger.rules import Posting
 from kernel.db import db, rows_changed
+from kernel.errors import DomainError
 from kernel.ids import new_id, new_secret
 
 
@@ -83,33 +84,78 @@ def move(payment_id: int, *, to: str, now: datetime, confirmed_by: int | None = 
     return moved == 1
 
 
-def refund_whole(payment: PaymentView, *, campaign_id: int, reason: str, now: datetime) -> list[Posting]:
-    """Write the intent to send a whole payment back. The money reached us, so it is on the ledger both ways."""
-    db.session.execute(
-        insert(Refund).values(
-            payment_id=payment.id,
-            order_id=payment.order_id,
-            amount_fen=payment.amount_fen,
-            reason=reason,
-            status="pending",
-            created_at=now,
-        )
+class NothingToRefund(DomainError):
+    """No payment of the order has as much left to send back."""
+
+    code, status = "state_conflict", 409
+
+
+def refund(
+    *,
+    order_id: int,
+    amount_fen: int,
+    cause: str,
+    reason: str,
+    now: datetime,
+    payment_id: int | None = None,
+) -> Refund:
+    """Write the intent to send money of an order (of one payment of it, where named) back to where it came from.
+
+    The provider is asked after the commit, under the refund's own id. Raises NothingToRefund where no payment that
+    succeeded has as much left; the unique cause refuses a second intent.
+    """
+    query = select(Payment).where(
+        Payment.order_id == order_id,
+        Payment.status == "succeeded",
+        Payment.refunded_fen + amount_fen <= Payment.amount_fen,
     )
-    return [Posting(ledger.CASH, ledger.REFUND_DUE, payment.amount_fen, campaign_id=campaign_id)]
+    if payment_id is not None:
+        query = query.where(Payment.id == payment_id)
+    payment = db.session.scalar(query.order_by(Payment.id).limit(1).with_for_update())
+    taken = payment is not None and rows_changed(
+        update(Payment)
+        .where(Payment.id == payment.id, Payment.refunded_fen + amount_fen <= Payment.amount_fen)
+        .values(refunded_fen=Payment.refunded_fen + amount_fen)
+    )
+    if payment is None or not taken:
+        raise NothingToRefund("这个订单没有可退的付款。")
+    intent = Refund(
+        id=new_id(),
+        payment_id=payment.id,
+        order_id=order_id,
+        provider=payment.provider,
+        cause=cause,
+        amount_fen=amount_fen,
+        reason=reason,
+        status="pending",
+        created_at=now,
+    )
+    db.session.add(intent)
+    db.session.flush()
+    return intent
 
 
-def settle_refund(payment_id: int, *, campaign_id: int, now: datetime) -> list[Posting]:
+def settle_refund(
+    refund_id: int | None, *, campaign_id: int, now: datetime, reference: str | None = None
+) -> list[Posting]:
     """Record that a refund's money has gone back; nothing where it was recorded before."""
     settled = rows_changed(
         update(Refund)
-        .where(Refund.payment_id == payment_id, Refund.status == "pending")
-        .values(status="succeeded", settled_at=now)
+        .where(Refund.id == refund_id, Refund.status != "succeeded")
+        .values(status="succeeded", settled_at=now, reference=reference)
     )
     if settled == 0:
         return []
-    db.session.execute(update(Payment).where(Payment.id == payment_id).values(status="refunded"))
-    amount_fen = db.session.scalar(select(Refund.amount_fen).where(Refund.payment_id == payment_id))
-    assert amount_fen is not None
+    payment_id, amount_fen = db.session.execute(
+        select(Refund.payment_id, Refund.amount_fen).where(Refund.id == refund_id)
+    ).one()
+    waiting = select(Refund.id).where(Refund.payment_id == payment_id, Refund.status != "succeeded").exists()
+    db.session.execute(
+        update(Payment)
+        .where(Payment.id == payment_id, Payment.refunded_fen == Payment.amount_fen, ~waiting)
+        .values(status="refunded"),
+        execution_options={"synchronize_session": False},
+    )
     return [Posting(ledger.REFUND_DUE, ledger.CASH, amount_fen, campaign_id=campaign_id)]
 
 

@@ -7,11 +7,13 @@ from flask.views import MethodView
 
 from kernel import clock
 from kernel.doors import ApiBlueprint, json_answer, once, who
+from kernel.ids import as_id
 from kernel.paging import decode_cursor
 from kernel.schemas import PageArgs, page
 from orders import queries, schemas
+from orders.queries import refunds as refund_queries
 from orders.rules import Wanted
-from orders.services import fulfilment, paying, placing
+from orders.services import fulfilment, paying, placing, refunding
 
 bp = ApiBlueprint(
     "api_member_orders", __name__, audience="member", url_prefix="/api/v1", description="A member's quotes and orders"
@@ -21,6 +23,11 @@ bp = ApiBlueprint(
 def wanted_of(body: dict[str, Any]) -> list[Wanted]:
     """Return the lines a body asks for."""
     return [Wanted(line["pack_id"], line["quantity"]) for line in body["lines"]]
+
+
+def returned_of(body: dict[str, Any]) -> list[refunding.Returned]:
+    """Return the units a body gives back."""
+    return [refunding.Returned(line["line_id"], line["quantity"]) for line in body["lines"]]
 
 
 @bp.route("/quotes", methods=["POST"])
@@ -97,6 +104,42 @@ def pay(body: dict[str, Any], number: str) -> Any:
 def cancel(number: str) -> Any:
     """Cancel an order that is not paid; all it held goes back."""
     return placing.cancel(number=number, member_id=who().member_id, now=clock.now())
+
+
+@bp.route("/orders/<number>/refunds")
+class Refunds(MethodView):
+    """What was given back of an own order."""
+
+    @bp.arguments(schemas.AskRefund)
+    @bp.response(201, schemas.Refund)
+    def post(self, body: dict[str, Any], number: str) -> Any:
+        """Give units back: at once what was not shipped; what was, when its merchant accepts."""
+        answer = refunding.ask(
+            number=number,
+            member_id=who().member_id,
+            wanted=returned_of(body),
+            reason=body["reason"],
+            reply_seconds=current_app.config["HUIGONG"].refund_reply_seconds,
+            once=once(body=request.get_json()),
+            now=clock.now(),
+        )
+        return current_app.response_class(*json_answer(answer, 201))
+
+    @bp.response(200, schemas.RefundList)
+    def get(self, number: str) -> Any:
+        """List an own order's refunds, the oldest first."""
+        order = queries.order_of_member(number, member_id=who().member_id, now=clock.now())
+        return {"items": refund_queries.refunds_of(order.id)}
+
+
+@bp.route("/orders/<number>/refunds/<refund>/appeal", methods=["POST"])
+@bp.arguments(schemas.Reason)
+@bp.response(200, schemas.Refund)
+def appeal(body: dict[str, Any], number: str, refund: str) -> Any:
+    """Ask the operator to look at what a merchant declined."""
+    now = clock.now()
+    refunding.appeal(number=number, refund=refund, member_id=who().member_id, reason=body["reason"], now=now)
+    return refund_queries.refund(as_id(refund) or 0, now=now)
 
 
 @bp.route("/orders/<number>/parcels/<parcel>/receive", methods=["POST"])

@@ -11,8 +11,9 @@ from kernel.errors import Forbidden, Invalid
 from kernel.paging import decode_cursor
 from kernel.schemas import PageArgs, page
 from orders import queries, roster, schemas
-from orders.api.member import wanted_of
-from orders.services import bulk, fulfilment, paying
+from orders.api.member import returned_of, wanted_of
+from orders.queries import refunds as refund_queries
+from orders.services import bulk, fulfilment, paying, refunding
 from people.rules import APPROVER, OFFICER
 
 bp = ApiBlueprint(
@@ -152,6 +153,33 @@ def pay(body: dict[str, Any], number: str) -> Any:
         now=clock.now(),
     )
     return current_app.response_class(*json_answer(answer, 201))
+
+
+@bp.route("/orders/<number>/refunds")
+class Refunds(MethodView):
+    """What was given back of a union's order."""
+
+    @bp.arguments(schemas.AskRefund)
+    @bp.response(201, schemas.Refund)
+    def post(self, body: dict[str, Any], number: str) -> Any:
+        """Give units back: at once what was not shipped; what was, when its merchant accepts."""
+        _as_officer()
+        answer = refunding.ask(
+            number=number,
+            union_id=who().union_id,
+            wanted=returned_of(body),
+            reason=body["reason"],
+            reply_seconds=current_app.config["HUIGONG"].refund_reply_seconds,
+            once=once(body=request.get_json()),
+            now=clock.now(),
+        )
+        return current_app.response_class(*json_answer(answer, 201))
+
+    @bp.response(200, schemas.RefundList)
+    def get(self, number: str) -> Any:
+        """List the order's refunds, the oldest first."""
+        order = queries.order_of_union(number, union_id=who().union_id, now=clock.now())
+        return {"items": refund_queries.refunds_of(order.id)}
 
 
 @bp.route("/orders/<number>/parcels/<parcel>/receive", methods=["POST"])

@@ -30,11 +30,13 @@ def ship(*, parcel: str, merchant_id: int | None, carrier: str, tracking_no: str
             .values(status="shipped", carrier=carrier, tracking_no=tracking_no, shipped_at=now)
         )
         if shipped == 0:
-            raise StateConflict("这个包裹已经发货。")
+            raise StateConflict("这个包裹已经发货或已取消。")
         _move_order(found.order_id)
         rows = db.session.execute(
-            select(OrderLine.pack_id, OrderLine.quantity).where(
-                OrderLine.order_id == found.order_id, OrderLine.parcel_no == found.parcel_no
+            select(OrderLine.pack_id, OrderLine.quantity - OrderLine.refunded).where(
+                OrderLine.order_id == found.order_id,
+                OrderLine.parcel_no == found.parcel_no,
+                OrderLine.quantity > OrderLine.refunded,
             )
         )
         catalog_steps.ship(quantities_of([Wanted(pack_id, quantity) for pack_id, quantity in rows]))

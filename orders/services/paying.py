@@ -142,10 +142,18 @@ def _succeeded(order: Any, payment: PaymentView, *, now: datetime, confirmed_by:
         _pay(order, holds=order.holds + 1, now=now)
     elif payment.amount_fen > 0:
         reason = "order_closed" if order.status in ("expired", "cancelled", "rejected") else "paid_twice"
-        postings = gateway_steps.refund_whole(payment, campaign_id=order.campaign_id, reason=reason, now=now)
-        ledger_steps.post(Cause("late", str(payment.id), order_id=order.id, reason=reason), postings, now=now)
-        if payment.provider == SANDBOX:
-            after_commit(_settle_sandbox_refund, payment_id=payment.id, campaign_id=order.campaign_id, now=now)
+        intent = gateway_steps.refund(
+            order_id=order.id,
+            payment_id=payment.id,
+            amount_fen=payment.amount_fen,
+            cause=f"late:{payment.id}",
+            reason=reason,
+            now=now,
+        )
+        # The money reached us, so it is on the ledger both ways.
+        came = Posting(ledger.CASH, ledger.REFUND_DUE, payment.amount_fen, campaign_id=order.campaign_id)
+        ledger_steps.post(Cause("late", str(payment.id), order_id=order.id, reason=reason), [came], now=now)
+        after_commit(send_refund, refund_id=intent.id, now=now)
 
 
 def _hold_again(order: Any, *, now: datetime) -> bool:
@@ -213,11 +221,22 @@ def _redeem_discount(order: Any) -> list[Posting]:
     )
 
 
-def _settle_sandbox_refund(*, payment_id: int, campaign_id: int, now: datetime) -> None:
-    with transaction():
-        postings = gateway_steps.settle_refund(payment_id, campaign_id=campaign_id, now=now)
-        order_id = gateway_steps.order_of(payment_id=payment_id)
-        ledger_steps.post(Cause("refund", str(payment_id), order_id=order_id), postings, now=now)
+def send_refund(*, refund_id: int, now: datetime) -> None:
+    """Send a refund whose intent is written. The sandbox pays at once; a bank transfer waits for an operator."""
+    intent = gateway_queries.refund(refund_id)
+    if intent is not None and intent.provider == SANDBOX:
+        with transaction():
+            settle_refund(refund_id, reference=f"sandbox-{refund_id}", now=now)
+
+
+def settle_refund(refund_id: int, *, reference: str, now: datetime) -> None:
+    """Record, in the caller's transaction, that a refund's money has gone back; once, however often it is told."""
+    intent = gateway_queries.refund(refund_id)
+    assert intent is not None
+    campaign_id = db.session.scalar(select(Order.campaign_id).where(Order.id == intent.order_id))
+    assert campaign_id is not None
+    postings = gateway_steps.settle_refund(refund_id, campaign_id=campaign_id, reference=reference, now=now)
+    ledger_steps.post(Cause("sent_back", str(refund_id), order_id=intent.order_id), postings, now=now)
 
 
 def confirm_transfer(

@@ -19,38 +19,42 @@ M1, M5 = "13800000001", "13800000005"
 
 @pytest.fixture(scope="module")
 def issuer():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     users = [
         {"sub": "wang", "phone_number": M1},
         {"sub": "other-union", "phone_number": M5},
         {"sub": "stranger", "phone_number": "13900009999"},
     ]
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "oidc_provider_mock",
-        "--port",
-        str(port),
-        "--require-nonce",
-        "true",
-    ]
-    for user in users:
-        command += ["--user-claims", json.dumps(user)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(100):
-        try:
-            urllib.request.urlopen(f"{address}/.well-known/openid-configuration", timeout=1).close()
+    claims = [word for user in users for word in ("--user-claims", json.dumps(user))]
+    for _ in range(3):  # a free port may be taken by another before the provider listens there
+        server, address = start_provider(claims)
+        if server is not None:
             break
-        except OSError:
-            time.sleep(0.1)
+    assert server is not None, "the provider did not start"
     yield address
     server.terminate()
     server.wait(10)
+
+
+def start_provider(claims):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-W", "ignore", "-m", "oidc_provider_mock", "--port", str(port)]
+    command += ["--require-nonce", "true", *claims]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{address}/.well-known/openid-configuration", timeout=1).close()
+            if server.poll() is None:
+                return server, address
+        except OSError:
+            time.sleep(0.1)
+        if server.poll() is not None:
+            return None, address
+    server.kill()
+    server.wait(10)
+    return None, address
 
 
 @pytest.fixture

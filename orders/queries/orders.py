@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Row, Select, func, literal, select
 
 from catalog import queries as catalog_queries
-from finance.ledger import queries as ledger_queries
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.ids import as_id
@@ -100,7 +99,7 @@ def basket(
         Order.member_id == member_id, Order.status == "pending_payment", Order.expires_at > now
     )
     bought = (
-        select(func.coalesce(func.sum(OrderLine.quantity), 0))
+        select(func.coalesce(func.sum(OrderLine.quantity - OrderLine.refunded), 0))
         .join(Order, Order.id == OrderLine.order_id)
         .where(
             OrderLine.pack_id == pack.c.pack_id,
@@ -131,7 +130,8 @@ def basket(
     ).all()
 
 
-def _lines_of(order_ids: Iterable[int]) -> dict[int, list[Line]]:
+def lines_of(order_ids: Iterable[int]) -> dict[int, list[Line]]:
+    """Return orders' lines, in their order."""
     found: dict[int, list[Line]] = {}
     rows = db.session.scalars(
         select(OrderLine)
@@ -155,6 +155,8 @@ def _lines_of(order_ids: Iterable[int]) -> dict[int, list[Line]]:
                 row.amount_fen,
                 row.discount_fen,
                 row.parcel_no,
+                row.refund_asked,
+                row.refunded,
             )
         )
     return found
@@ -193,7 +195,7 @@ def status_now(status: str, expires_at: datetime | None, *, now: datetime) -> st
 
 def _views(rows: Sequence[Order], *, now: datetime) -> list[OrderView]:
     ids = [row.id for row in rows]
-    lines = _lines_of(ids)
+    lines = lines_of(ids)
     parcels: dict[int, list[ParcelView]] = {}
     for row in db.session.scalars(
         select(Parcel)
@@ -364,7 +366,7 @@ def parcels_of_merchant(
         query.order_by(Parcel.order_id.desc()).limit(limit + 1).execution_options(populate_existing=True)
     ).all()
     page = page_of(rows, limit=limit, key=lambda row: row.Parcel.order_id)
-    lines = _lines_of(row.Order.id for row in page.items)
+    lines = lines_of(row.Order.id for row in page.items)
     return Page(
         items=[_with_label(_parcel_view(row.Parcel, lines[row.Order.id]), row.Order) for row in page.items],
         next_cursor=page.next_cursor,
@@ -398,7 +400,7 @@ def parcel_of_merchant(text: str, *, merchant_id: int | None) -> ParcelView:
     ).one_or_none()
     if row is None:
         raise NotFound("没有这个包裹。")
-    return _with_label(_parcel_view(row.Parcel, _lines_of([row.Order.id])[row.Order.id]), row.Order)
+    return _with_label(_parcel_view(row.Parcel, lines_of([row.Order.id])[row.Order.id]), row.Order)
 
 
 def recipients_of(order_id: int, *, limit: int = 20000) -> Sequence[Recipient]:
@@ -415,150 +417,3 @@ def recipients_of(order_id: int, *, limit: int = 20000) -> Sequence[Recipient]:
 def numbers_in(order_ids: Iterable[int | None]) -> set[int]:
     """Return which of these orders exist."""
     return set(db.session.scalars(select(Order.id).where(Order.id.in_({i for i in order_ids if i is not None}))))
-
-
-def report(campaign_id: int) -> dict[str, Any]:
-    """Return a campaign's paid sales: orders, by channel, tier, merchant and region, in fen at full price."""
-    sold = Order.status.in_(("paid", "fulfilling", "completed"))
-    by_status = {
-        status: count
-        for status, count in db.session.execute(
-            select(Order.status, func.count()).where(Order.campaign_id == campaign_id).group_by(Order.status)
-        )
-    }
-    by_line = select(
-        OrderLine.merchant_id,
-        OrderLine.price_fen,
-        Order.buyer_kind,
-        func.sum(OrderLine.amount_fen).label("amount_fen"),
-        func.sum(OrderLine.discount_fen).label("discount_fen"),
-        func.sum(OrderLine.quantity).label("packs"),
-    ).join(Order, Order.id == OrderLine.order_id)
-    rows = db.session.execute(
-        by_line.where(Order.campaign_id == campaign_id, sold).group_by(
-            OrderLine.merchant_id, OrderLine.price_fen, Order.buyer_kind
-        )
-    ).all()
-    merchants = {merchant.id: merchant for merchant in people_queries.merchants()}
-
-    def add(groups: dict[Any, dict[str, Any]], key: Any, names: dict[str, Any], row: Row[Any]) -> None:
-        group = groups.setdefault(key, {**names, "sales_fen": 0, "subsidy_fen": 0, "packs": 0})
-        group["sales_fen"] += int(row.amount_fen)
-        group["subsidy_fen"] += int(row.discount_fen)
-        group["packs"] += int(row.packs)
-
-    tiers: dict[Any, dict[str, Any]] = {}
-    sellers: dict[Any, dict[str, Any]] = {}
-    regions: dict[Any, dict[str, Any]] = {}
-    channels: dict[Any, dict[str, Any]] = {}
-    for row in rows:
-        seller = merchants[row.merchant_id]
-        add(tiers, row.price_fen, {"tier_fen": row.price_fen}, row)
-        add(
-            sellers,
-            seller.id,
-            {"merchant": {"id": str(seller.id), "name": seller.name, "name_en": seller.name_en}},
-            row,
-        )
-        add(
-            regions,
-            seller.region,
-            {"region": seller.region, "assisted_region": seller.assisted_region},
-            row,
-        )
-        add(channels, row.buyer_kind, {"channel": "bulk" if row.buyer_kind == "union" else "member"}, row)
-    sales_fen = sum(group["sales_fen"] for group in tiers.values())
-    return {
-        "orders": by_status,
-        "orders_total": sum(by_status.values()),
-        "sales_fen": sales_fen,
-        "assisted_sales_fen": sum(group["sales_fen"] for group in regions.values() if group["assisted_region"]),
-        "sales_by_tier": [tiers[key] for key in sorted(tiers)],
-        "sales_by_merchant": sorted(sellers.values(), key=lambda group: -group["sales_fen"]),
-        "sales_by_region": sorted(regions.values(), key=lambda group: -group["sales_fen"]),
-        "sales_by_channel": [channels[key] for key in sorted(channels)],
-    }
-
-
-def breaches() -> list[str]:
-    """Return each breach of conservation rules 4 and 5, and of holds against open orders, with its ids."""
-    posted = ledger_queries.balances("order_id")
-    owed = select(posted.c.order_id, posted.c.balance).where(posted.c.account == "merchant.owed").subquery("owed")
-    wrong = db.session.execute(
-        select(Order.id, Order.subtotal_fen, func.coalesce(owed.c.balance, 0))
-        .outerjoin(owed, owed.c.order_id == Order.id)
-        .where(
-            Order.status.in_(("paid", "fulfilling", "completed")),
-            func.coalesce(owed.c.balance, 0) != Order.subtotal_fen,
-        )
-    )
-    found = [
-        f"rule 4: order {order_id}: subtotal {subtotal}, merchants are owed {said}"
-        for order_id, subtotal, said in wrong
-    ]
-    lines = (
-        select(
-            OrderLine.order_id,
-            func.sum(OrderLine.amount_fen).label("amount"),
-            func.sum(OrderLine.discount_fen).label("discount"),
-        )
-        .group_by(OrderLine.order_id)
-        .subquery()
-    )
-    uneven = db.session.execute(
-        select(Order.id, Order.subtotal_fen, lines.c.amount, Order.discount_fen, lines.c.discount)
-        .join(lines, lines.c.order_id == Order.id)
-        .where((lines.c.amount != Order.subtotal_fen) | (lines.c.discount != Order.discount_fen))
-    )
-    found += [
-        f"rule 4: order {row[0]}: subtotal {row[1]} but lines {row[2]}, discount {row[3]} but shares {row[4]}"
-        for row in uneven
-    ]
-    held = (
-        select(posted.c.order_id, posted.c.balance)
-        .where(posted.c.account.in_(("voucher.held", "bulk.held")), posted.c.balance != 0)
-        .subquery("held")
-    )
-    open_status = Order.status.in_(("pending_payment", "approved"))
-    loose = db.session.execute(
-        select(Order.id, Order.status, Order.discount_fen, func.coalesce(held.c.balance, 0))
-        .outerjoin(held, held.c.order_id == Order.id)
-        .where(
-            (open_status & (func.coalesce(held.c.balance, 0) != Order.discount_fen))
-            | (~open_status & (func.coalesce(held.c.balance, 0) != 0))
-        )
-    )
-    found += [f"rule 1: order {row[0]} is {row[1]} with discount {row[2]}, but holds {row[3]}" for row in loose]
-    found += [f"rule 5: posting {row.id} of {row.entry} is no transfer" for row in ledger_queries.malformed()]
-    return found
-
-
-def campaign_report(slug: str, *, now: datetime) -> dict[str, Any]:
-    """Return a campaign's figures, in fen."""
-    campaign = voucher_queries.campaign(slug, now=now)
-    totals = voucher_queries.totals(campaign.id)
-    return {
-        "campaign": campaign.slug,
-        **totals,
-        "claimed": totals["vouchers"],
-        "claimed_fen": totals["issued_fen"],
-        "balance_fen": totals["issued_fen"]
-        - totals["held_fen"]
-        - totals["redeemed_fen"]
-        - totals["expired_fen"]
-        - totals["revoked_fen"],
-        "member_budget_fen": campaign.member_budget_fen,
-        "member_budget_left_fen": campaign.member_budget_fen - campaign.member_committed_fen,
-        "bulk_budget_fen": campaign.bulk_budget_fen,
-        "bulk_budget_left_fen": campaign.bulk_budget_fen - campaign.bulk_committed_fen,
-        "budget_left_fen": campaign.member_budget_fen
-        - campaign.member_committed_fen
-        + campaign.bulk_budget_fen
-        - campaign.bulk_committed_fen,
-        **report(campaign.id),
-    }
-
-
-def all_breaches() -> list[str]:
-    """Return every breach of the five conservation rules (rules.md)."""
-    return [*voucher_queries.breaches(), *catalog_queries.breaches(), *breaches()]

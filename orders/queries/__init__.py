@@ -1,0 +1,48 @@
+"""Reads of orders: orders and parcels, refunds, and what a campaign sold."""
+
+from orders.queries.orders import (
+    OrderView,
+    ParcelView,
+    basket,
+    due,
+    due_holding,
+    has_due,
+    numbers_in,
+    order,
+    order_of_member,
+    order_of_union,
+    orders_by_id,
+    orders_of_member,
+    orders_of_union,
+    parcel_of_merchant,
+    parcels_from_lines,
+    parcels_of_merchant,
+    recipients_of,
+    status_now,
+)
+from orders.queries.report import all_breaches, breaches, campaign_report, report
+
+__all__ = [
+    "OrderView",
+    "ParcelView",
+    "all_breaches",
+    "basket",
+    "breaches",
+    "campaign_report",
+    "due",
+    "due_holding",
+    "has_due",
+    "numbers_in",
+    "order",
+    "order_of_member",
+    "order_of_union",
+    "orders_by_id",
+    "orders_of_member",
+    "orders_of_union",
+    "parcel_of_merchant",
+    "parcels_from_lines",
+    "parcels_of_merchant",
+    "recipients_of",
+    "report",
+    "status_now",
+]
