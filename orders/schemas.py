@@ -1,11 +1,13 @@
 """Orders in and out."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from flask_babel import gettext
 from marshmallow import ValidationError, fields, validates_schema
 
 from kernel.schemas import Base, IdField, Length, Moment, OneOf, PageArgs, Range, Text, fen, text
+from orders.why import Sentence
 from people.rules import normal_phone
 
 MAX_LINES = 100
@@ -184,6 +186,14 @@ class Quote(Base):
     voucher = fields.Nested(QuotedVoucher, allow_none=True)
     next_saving = fields.Nested(NextSaving, allow_none=True)
     reason = fields.String(allow_none=True)
+    why = fields.List(fields.String(), metadata={"description": "how the price comes about, step by step"})
+
+
+class Why(Base):
+    """How amounts came about, step by step, from what the ledger has."""
+
+    discount = fields.List(fields.String())
+    refunds = fields.List(fields.Dict())
 
 
 class OrderLine(Base):
@@ -275,7 +285,7 @@ class Parcel(Base):
 
 
 class MerchantParcel(Parcel):
-    """包裹 as its merchant sees it: of the buyer, what the label needs."""
+    """包裹 as its merchant sees it: of the buyer, what the label needs; `refunded` units are not to be sent."""
 
     order_number = fields.Function(lambda parcel: str(parcel.order_id))
     delivery = fields.Dict()
@@ -356,7 +366,13 @@ def quote_body(priced: Any) -> dict[str, Any]:
         else None,
         "next_saving": quoted.next_saving.__dict__ if quoted.next_saving else None,
         "reason": priced.reason,
+        "why": sentences(priced.why),
     }
+
+
+def sentences(steps: Iterable[Sentence]) -> list[str]:
+    """Return a derivation in the reader's language."""
+    return [gettext(step.text, **step.figures) for step in steps]
 
 
 def _lines(lines: Any) -> list[dict[str, Any]]:
@@ -382,4 +398,13 @@ def bulk_quote_body(priced: Any) -> dict[str, Any]:
         "voucher": None,
         "next_saving": quoted.next_saving.__dict__ if quoted.next_saving else None,
         "reason": "bulk_budget_limited" if quoted.reason == "balance_limited" else quoted.reason,
+        "why": sentences(priced.why),
+    }
+
+
+def why_body(discount: Iterable[Sentence], refunds: Iterable[tuple[int, Iterable[Sentence]]]) -> dict[str, Any]:
+    """Return how an order's amounts came about as the API says it."""
+    return {
+        "discount": sentences(discount),
+        "refunds": [{"id": str(refund_id), "why": sentences(steps)} for refund_id, steps in refunds],
     }

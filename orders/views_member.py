@@ -17,8 +17,11 @@ from kernel.idempotency import Once, request_once
 from kernel.ids import as_id
 from kernel.paging import decode_cursor
 from orders import queries, schemas
-from orders.rules import Wanted
-from orders.services import fulfilment, paying, placing
+from orders.queries import OrderView
+from orders.queries import refunds as refund_queries
+from orders.queries import why as why_queries
+from orders.rules import REFUNDABLE, Line, Wanted
+from orders.services import fulfilment, paying, placing, refunding
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
@@ -233,7 +236,11 @@ def order(number: str) -> ResponseReturnValue:
         "member/order.html",
         order=found,
         payments=gateway_queries.of_order(found.id),
-        refunds=gateway_queries.refunds_of(found.id),
+        sent_back=gateway_queries.refunds_of(found.id),
+        refunds=(returned := refund_queries.refunds_of(found.id)),
+        why=why_queries.of_order(found),
+        why_refund={one.id: why_queries.of_refund(one, found) for one in returned},
+        may_return=found.status in REFUNDABLE and any(line.quantity > line.refund_asked for line in found.lines),
         seconds_left=max(0, int((found.expires_at - now).total_seconds())) if found.expires_at else 0,
         can_pay=bool(current_app.config["HUIGONG"].member_providers),
         key=secrets.token_urlsafe(18),
@@ -261,6 +268,76 @@ def cancel(number: str) -> ResponseReturnValue:
     """Cancel an unpaid order."""
     placing.cancel(number=number, member_id=who().member_id, now=clock.now())
     flash(gettext("订单已取消，福利券已退回余额。"), "success")
+    return redirect(url_for("member.order", number=number), 303)
+
+
+@bp.route("/orders/<number>/refund", methods=["GET", "POST"])
+def refund(number: str) -> ResponseReturnValue:
+    """Choose what to give back, see what comes back and why, then confirm."""
+    now, form = clock.now(), request.values
+    found = queries.order_of_member(number, member_id=who().member_id, now=now)
+    chosen, problem = _chosen_units(found, form)
+    key = form.get("idempotency_key", "") or secrets.token_urlsafe(18)
+    if request.method == "POST" and chosen and problem is None:
+        reason = form.get("reason", "").strip()[:200]
+        body = {"lines": [[line.line_no, units] for line, units in chosen], "reason": reason}
+        try:
+            refunding.ask(
+                number=number,
+                member_id=who().member_id,
+                wanted=[refunding.Returned(line.line_no, units) for line, units in chosen],
+                reason=reason,
+                reply_seconds=current_app.config["HUIGONG"].refund_reply_seconds,
+                once=_once(key, body),
+                now=now,
+            )
+        except DomainError as refused:
+            problem, chosen, key = said(refused), [], secrets.token_urlsafe(18)
+        else:
+            flash(gettext("退款申请已提交。"), "success")
+            return redirect(url_for("member.order", number=number), 303)
+    steps = why_queries.of_units(found, chosen)
+    shipped = {parcel.parcel_no for parcel in found.parcels if parcel.status in ("shipped", "delivered")}
+    page = render_template(
+        "member/refund.html",
+        order=found,
+        form=form,
+        chosen=chosen,
+        back=refund_queries.back_of(chosen),
+        waits=[line for line, _ in chosen if line.parcel_no in shipped],
+        steps=steps,
+        voucher_to=refund_queries.voucher_goes_to(found.id, now=now),
+        problem=problem,
+        key=key,
+    )
+    return page, 422 if problem else 200
+
+
+def _chosen_units(found: OrderView, form: Any) -> tuple[list[tuple[Line, int]], str | None]:
+    chosen = []
+    for line in found.lines:
+        text = form.get(f"line_{line.line_no}", "").strip()
+        units = as_id(text) if text else 0
+        if units is None or units > line.quantity - line.refund_asked:
+            return [], gettext("“%(name)s”最多还能退 %(left)s 份。") % {
+                "name": line.pack_name,
+                "left": line.quantity - line.refund_asked,
+            }
+        if units:
+            chosen.append((line, units))
+    if not chosen and "preview" in form:
+        return [], gettext("请填写要退的份数。")
+    return chosen, None
+
+
+@bp.post("/orders/<number>/refunds/<refund_id>/appeal")
+def appeal(number: str, refund_id: str) -> ResponseReturnValue:
+    """Ask the operator to look at what a merchant declined."""
+    reason = request.form.get("reason", "").strip()[:200]
+    if not reason:
+        raise Invalid("请说明申诉的理由。")
+    refunding.appeal(number=number, refund=refund_id, member_id=who().member_id, reason=reason, now=clock.now())
+    flash(gettext("申诉已提交，运营会处理。"), "success")
     return redirect(url_for("member.order", number=number), 303)
 
 

@@ -12,11 +12,13 @@ from catalog import services as catalog_services
 from finance.ledger import queries as ledger_queries
 from kernel import clock
 from kernel.doors import PageBlueprint, said, who
-from kernel.errors import DomainError, Invalid
+from kernel.errors import DomainError, Invalid, NotFound
 from kernel.idempotency import request_once
 from kernel.ids import as_id
 from orders import queries
-from orders.services import fulfilment
+from orders.queries import refunds as refund_queries
+from orders.rules import REFUND_MOVES
+from orders.services import fulfilment, refunding
 from people import queries as people_queries
 
 bp = PageBlueprint("merchant", __name__, audience="merchant", url_prefix="/merchant")
@@ -34,6 +36,7 @@ def home() -> ResponseReturnValue:
         merchant=people_queries.merchant(who().merchant_id),
         parcels=queries.parcels_of_merchant(who().merchant_id, status="to_ship", limit=20, now=clock.now()),
         packs=packs,
+        to_answer=refund_queries.parts_of_merchant(who().merchant_id, status="requested", limit=20),
         low=[pack for pack in packs if pack.available < LOW_STOCK],
     )
 
@@ -130,3 +133,37 @@ def ship(parcel: str) -> ResponseReturnValue:
     )
     flash(gettext("已发货。"), "success")
     return redirect(url_for("merchant.parcel", parcel=parcel), 303)
+
+
+@bp.get("/refunds")
+def refunds() -> ResponseReturnValue:
+    """After-sales: what to answer, by when."""
+    status = request.args.get("status", "requested")
+    if status not in REFUND_MOVES:
+        status = "requested"
+    page = refund_queries.parts_of_merchant(who().merchant_id, status=status, limit=100)
+    return render_template("merchant/refunds.html", page=page, status=status, now=clock.now())
+
+
+@bp.post("/refunds/<refund>/<verdict>")
+def answer_refund(refund: str, verdict: str) -> ResponseReturnValue:
+    """Accept, or decline with a reason."""
+    common: dict[str, Any] = {
+        "refund": refund,
+        "merchant_id": who().merchant_id,
+        "actor_id": who().person_id,
+        "once": None,
+        "now": clock.now(),
+    }
+    reason = request.form.get("reason", "").strip()[:200]
+    if verdict == "accept":
+        refunding.accept(**common)
+        flash(gettext("已同意退款，款项正在退回。"), "success")
+    elif verdict == "decline":
+        if not reason:
+            raise Invalid("请填写拒绝的理由。")
+        refunding.decline(**common, reason=reason)
+        flash(gettext("已拒绝，买家会看到您的理由。"), "success")
+    else:
+        raise NotFound("没有找到您要的内容。")
+    return redirect(url_for("merchant.refunds"), 303)

@@ -11,11 +11,12 @@ from flask_babel import gettext
 from finance.gateway import queries as gateway_queries
 from kernel import clock, jobs
 from kernel.doors import PageBlueprint, said, who
-from kernel.errors import DomainError, NotFound
+from kernel.errors import DomainError, Invalid, NotFound
 from kernel.idempotency import request_once
 from kernel.ids import as_id
 from orders import queries
-from orders.services import paying
+from orders.queries import refunds as refund_queries
+from orders.services import paying, refunding
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
@@ -40,6 +41,8 @@ def home() -> ResponseReturnValue:
         report=report,
         campaign=voucher_queries.campaign(slug, now=clock.now()) if slug else None,
         waiting=len(gateway_queries.waiting_transfers()),
+        to_decide=len(refund_queries.parts_for_operator(now=clock.now()))
+        + len(gateway_queries.waiting_refunds(provider="bank_transfer")),
     )
 
 
@@ -157,3 +160,60 @@ def confirm(payment_id: str) -> ResponseReturnValue:
 def check() -> ResponseReturnValue:
     """The five conservation rules over the whole database."""
     return render_template("operator/check.html", breaches=queries.all_breaches())
+
+
+@bp.get("/refunds")
+def refunds() -> ResponseReturnValue:
+    """Refunds to decide, and money of bank transfers to send back."""
+    now = clock.now()
+    waiting = gateway_queries.waiting_refunds(provider="bank_transfer")
+    orders = queries.orders_by_id((refund.order_id for refund in waiting), now=now)
+    return render_template(
+        "operator/refunds.html",
+        parts=refund_queries.parts_for_operator(now=now),
+        waiting=waiting,
+        orders=orders,
+        unions={union.id: union.name for union in people_queries.unions()},
+        key=secrets.token_urlsafe(12),
+    )
+
+
+@bp.post("/refunds/<refund>/<int:merchant_id>/<verdict>")
+def decide_refund(refund: str, merchant_id: int, verdict: str) -> ResponseReturnValue:
+    """Decide a refund that a merchant left too long, or declined and the buyer appealed."""
+    reason = request.form.get("reason", "").strip()[:200]
+    common: dict[str, Any] = {
+        "refund": refund,
+        "merchant_id": merchant_id,
+        "actor_id": who().person_id,
+        "once": _once([verdict, reason]),
+        "now": clock.now(),
+    }
+    if verdict == "accept":
+        refunding.accept_for_operator(**common)
+        flash(gettext("已同意退款，款项正在退回。"), "success")
+    elif verdict == "decline":
+        if not reason:
+            raise Invalid("请填写拒绝的理由。")
+        refunding.decline(**common, reason=reason, final=True)
+        flash(gettext("已拒绝，买家会看到您的理由。"), "success")
+    else:
+        raise NotFound("没有找到您要的内容。")
+    return redirect(url_for("operator.refunds"), 303)
+
+
+@bp.post("/payment-refunds/<refund_id>/sent")
+def refund_sent(refund_id: str) -> ResponseReturnValue:
+    """Money of a bank transfer was sent back."""
+    reference = request.form.get("reference", "").strip()[:60]
+    if not reference or not reference.isprintable():
+        raise Invalid("请填写银行流水号。")
+    refunding.record_sent(
+        refund_id=as_id(refund_id),
+        reference=reference,
+        actor_id=who().person_id,
+        once=_once(reference),
+        now=clock.now(),
+    )
+    flash(gettext("已登记退款。"), "success")
+    return redirect(url_for("operator.refunds"), 303)

@@ -17,6 +17,7 @@ from kernel.errors import DomainError, Forbidden, Invalid
 from kernel.idempotency import request_once
 from kernel.ids import as_id
 from orders import queries, roster
+from orders.queries import why as why_queries
 from orders.rules import Wanted
 from orders.services import bulk, fulfilment, paying
 from people import queries as people_queries
@@ -113,6 +114,7 @@ def _order_page(number: str, report: Any = None) -> ResponseReturnValue:
     return render_template(
         "union/order.html",
         order=found,
+        why=why_queries.of_order(found),
         names=people_queries.names([found.placed_by, found.submitted_by, found.decided_by]),
         recipients=queries.recipients_of(found.id, limit=200),
         payments=gateway_queries.of_order(found.id),

@@ -31,6 +31,48 @@ def voucher_history(voucher_id: int) -> Sequence[Row[Any]]:
     ).all()
 
 
+def of_order(order_id: int) -> Sequence[Any]:
+    """Return an order's postings, oldest first."""
+    return _postings(PostingRow.order_id == order_id)
+
+
+def of_entry(entry: str) -> Sequence[Any]:
+    """Return one entry's postings."""
+    return _postings(PostingRow.entry == entry)
+
+
+def _postings(condition: ColumnElement[bool]) -> Sequence[Any]:
+    return db.session.execute(
+        select(
+            PostingRow.id,
+            PostingRow.entry,
+            PostingRow.kind,
+            PostingRow.debit,
+            PostingRow.credit,
+            PostingRow.amount,
+            PostingRow.voucher_id,
+            PostingRow.merchant_id,
+            PostingRow.order_id,
+            PostingRow.at,
+        )
+        .where(condition)
+        .order_by(PostingRow.id)
+    ).all()
+
+
+def voucher_balance_before(voucher_id: int, posting_id: int) -> int:
+    """Return what a voucher's balance was, in fen, just before a posting."""
+    signed = case(
+        (PostingRow.credit == VOUCHER_BALANCE, PostingRow.amount),
+        (PostingRow.debit == VOUCHER_BALANCE, -PostingRow.amount),
+        else_=0,
+    )
+    total = select(func.coalesce(func.sum(signed), 0)).where(
+        PostingRow.voucher_id == voucher_id, PostingRow.id < posting_id
+    )
+    return int(db.session.execute(total).scalar_one())
+
+
 def pack_history(pack_id: int, *, limit: int, before: int | None = None) -> Sequence[Row[Any]]:
     """Return a pack's stock movements, newest first."""
     query = (

@@ -12,6 +12,7 @@ from kernel.paging import decode_cursor
 from kernel.schemas import PageArgs, page
 from orders import queries, schemas
 from orders.queries import refunds as refund_queries
+from orders.queries import why as why_queries
 from orders.rules import Wanted
 from orders.services import fulfilment, paying, placing, refunding
 
@@ -104,6 +105,17 @@ def pay(body: dict[str, Any], number: str) -> Any:
 def cancel(number: str) -> Any:
     """Cancel an order that is not paid; all it held goes back."""
     return placing.cancel(number=number, member_id=who().member_id, now=clock.now())
+
+
+@bp.route("/orders/<number>/why")
+@bp.response(200, schemas.Why)
+def why(number: str) -> Any:
+    """Say how the order's discount and refunds came about."""
+    found = queries.order_of_member(number, member_id=who().member_id, now=clock.now())
+    returned = refund_queries.refunds_of(found.id)
+    return schemas.why_body(
+        why_queries.of_order(found), [(one.id, why_queries.of_refund(one, found)) for one in returned]
+    )
 
 
 @bp.route("/orders/<number>/refunds")

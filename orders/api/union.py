@@ -13,6 +13,7 @@ from kernel.schemas import PageArgs, page
 from orders import queries, roster, schemas
 from orders.api.member import returned_of, wanted_of
 from orders.queries import refunds as refund_queries
+from orders.queries import why as why_queries
 from orders.services import bulk, fulfilment, paying, refunding
 from people.rules import APPROVER, OFFICER
 
@@ -153,6 +154,17 @@ def pay(body: dict[str, Any], number: str) -> Any:
         now=clock.now(),
     )
     return current_app.response_class(*json_answer(answer, 201))
+
+
+@bp.route("/orders/<number>/why")
+@bp.response(200, schemas.Why)
+def why(number: str) -> Any:
+    """Say how the order's discount and refunds came about."""
+    found = queries.order_of_union(number, union_id=who().union_id, now=clock.now())
+    returned = refund_queries.refunds_of(found.id)
+    return schemas.why_body(
+        why_queries.of_order(found), [(one.id, why_queries.of_refund(one, found)) for one in returned]
+    )
 
 
 @bp.route("/orders/<number>/refunds")

@@ -13,7 +13,7 @@ from kernel.ids import as_id
 from kernel.paging import Page, page_of
 from orders.models import Order, OrderRefund, RefundLine, RefundPart
 from orders.queries.orders import lines_of
-from orders.rules import Line, refund_status
+from orders.rules import GiveBack, Line, give_back, refund_status
 from voucher import queries as voucher_queries
 
 
@@ -192,3 +192,18 @@ def voucher_goes_to(order_id: int, *, now: datetime) -> str | None:
     if kind == "union" or voucher_id is None:
         return "budget"
     return "balance" if voucher_queries.voucher(voucher_id, now=now).status == "active" else "budget"
+
+
+def back_of(units: Sequence[tuple[Line, int]]) -> GiveBack:
+    """Return what giving these units back now would bring, in fen."""
+    backs = [
+        give_back(
+            amount_fen=line.amount_fen,
+            discount_fen=line.discount_fen,
+            quantity=line.quantity,
+            before=line.refunded,
+            units=more,
+        )
+        for line, more in units
+    ]
+    return GiveBack(sum(back.cash_fen for back in backs), sum(back.voucher_fen for back in backs))

@@ -23,10 +23,11 @@ from orders.queries import OrderView
 from orders.roster import Report
 from orders.rules import UNION_BUYER, Line, Wanted
 from orders.services.placing import close, held_quantities, make_lines, write_lines
+from orders.why import Sentence, why_discount
 from voucher import queries as voucher_queries
 from voucher import steps as voucher_steps
 from voucher.queries import CampaignView
-from voucher.rules import OPEN, CampaignClosed, Quote, quote
+from voucher.rules import OPEN, CampaignClosed, Purse, Quote, quote
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,13 @@ class PricedBulk:
     campaign: CampaignView
     quote: Quote
     lines: tuple[Line, ...]
+
+    @property
+    def why(self) -> list[Sentence]:
+        """How the price comes about."""
+        left = Purse("active", self.campaign.bulk_budget_fen - self.campaign.bulk_committed_fen)
+        discount_fen = self.quote.discount_fen
+        return why_discount(self.campaign.offer, self.lines, discount_fen=discount_fen, purse=left, bulk=True)
 
 
 @dataclass(frozen=True)

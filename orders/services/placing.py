@@ -21,6 +21,7 @@ from orders import queries, schemas
 from orders.models import Order, OrderLine
 from orders.queries import OrderView, parcels_from_lines
 from orders.rules import MEMBER_BUYER, Line, Wanted, number_parcels, quantities_of
+from orders.why import Sentence, why_discount
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 from voucher import steps as voucher_steps
@@ -45,6 +46,11 @@ class Priced:
     purse: Purse
     voucher_id: int | None
     reason: str | None
+
+    @property
+    def why(self) -> list[Sentence]:
+        """How the price comes about."""
+        return why_discount(self.offer, self.lines, discount_fen=self.quote.discount_fen, purse=self.purse)
 
 
 def price_basket(*, slug: str, member_id: int | None, wanted: Sequence[Wanted], now: datetime) -> Priced:

@@ -9,7 +9,7 @@ from finance.gateway import queries as gateway_queries
 from kernel import clock
 from kernel.db import db
 from orders.rules import give_back
-from tests.factories import APPROVER, MERCHANT_A, MERCHANT_B, OFFICER, OPERATOR
+from tests.factories import APPROVER, MERCHANT_A, MERCHANT_B, OFFICER, OPERATOR, csrf_of
 from voucher import services as voucher_services
 
 M1, M2 = "13800000001", "13800000002"
@@ -327,3 +327,60 @@ def test_an_order_paid_twice_gives_each_payment_back_once(world):
         payments = gateway_queries.of_order(int(number))
         assert [(one.amount_fen, one.status) for one in payments] == [(13000, "refunded")] * 2
     assert world.breaches() == []
+
+
+def test_pages_return_goods_from_preview_to_the_operators_verdict(world):
+    number = bought(world, ("A150", 2))
+    ship(world, MERCHANT_A, number)
+    member = world.browser(M1)
+    shown = member.get(f"/orders/{number}/refund?line_1=1&preview=1").text
+    assert "¥120" in shown
+    assert "2 份共 ¥300，其中优惠 ¥60" in shown
+    assert "最多还能退 2 份" in member.get(f"/orders/{number}/refund?line_1=3&preview=1").text
+    assert sent_back(world, number) == []
+    form = {"csrf_token": csrf_of(shown), "line_1": "1", "reason": "坏了", "idempotency_key": "k"}
+    assert member.post(f"/orders/{number}/refund", data=form).status_code == 303
+    assert member.post(f"/orders/{number}/refund", data=form).status_code == 303  # a double tap asks once
+    page = member.get(f"/orders/{number}").text
+    assert page.count("等商户答复") == 1
+
+    merchant = world.browser(MERCHANT_A)
+    queue = merchant.get("/merchant/refunds").text
+    refund_id = world.call(MERCHANT_A, "GET", "/merchant/refunds").json["items"][0]["id"]
+    token = {"csrf_token": csrf_of(queue)}
+    assert "坏了" in queue
+    merchant.post(f"/merchant/refunds/{refund_id}/decline", data=token)
+    assert "待处理" in merchant.get("/merchant/refunds").text
+    merchant.post(f"/merchant/refunds/{refund_id}/decline", data={**token, "reason": "没坏"})
+    page = member.get(f"/orders/{number}").text
+    assert "没坏" in page
+    member.post(f"/orders/{number}/refunds/{refund_id}/appeal", data={"csrf_token": csrf_of(page), "reason": "看照片"})
+
+    operator = world.browser(OPERATOR)
+    queue = operator.get("/admin/refunds").text
+    assert "看照片" in queue
+    merchant_id = world.call(OPERATOR, "GET", "/admin/refunds").json["items"][0]["merchant"]["id"]
+    operator.post(f"/admin/refunds/{refund_id}/{merchant_id}/accept", data={"csrf_token": csrf_of(queue)})
+    assert sent_back(world, number) == [(12000, "succeeded")]
+    assert "账上：付款退回 ¥120，优惠退回 ¥30" in member.get(f"/orders/{number}").text
+
+
+def test_why_is_told_from_the_ledger(world):
+    first = bought(world, ("A150", 2))
+    number = bought(world, ("A150", 10))
+    told = world.call(M1, "GET", f"/orders/{number}/why").json["discount"]
+    assert told == [
+        "10 × ¥150 = ¥1,500",
+        "每满 ¥100 省 ¥20：¥1,500 里有 15 个整 ¥100，15 × ¥20 = ¥300。",
+        "福利券余额只有 ¥140，所以只优惠 ¥140。",
+        "¥1,500 − ¥140 = ¥1,360",
+    ]
+    refund(world, number, (1, 3))
+    refund(world, number, (1, 4))
+    why = world.call(M1, "GET", f"/orders/{number}/why").json["refunds"]
+    assert "¥140 × 7 ÷ 10 = ¥98（不足一分舍去），减去以前退过的 ¥42，退回优惠 ¥56。" in why[1]["why"][1]
+    assert why[1]["why"][3] == "账上：付款退回 ¥544，优惠退回 ¥56。"
+    assert world.call(M1, "GET", f"/orders/{first}/why").json["discount"][2].startswith("福利券余额是 ¥200，够用")
+    assert world.call(M2, "GET", f"/orders/{first}/why").status_code == 404
+    quoted = world.call(M2, "POST", "/quotes", world.lines(("A100", 1), ("B40", 1))).json["why"]
+    assert quoted[-1] == "“礼包B40”按金额分摊到优惠 ¥5.71。"
