@@ -6,8 +6,14 @@ from kernel.db import db
 
 
 def run_migrations_online() -> None:
-    """Run them in one transaction where the engine can."""
+    """Run each in one transaction where the engine can.
+
+    SQLite makes a table anew to change it: foreign keys rest meanwhile, and are checked before anything else happens.
+    """
     with db.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        if db.engine.dialect.name == "sqlite":
+            driver.execute("PRAGMA foreign_keys=OFF")  # no effect inside a transaction, so before one
         context.configure(
             connection=connection,
             target_metadata=db.metadata,
@@ -18,6 +24,11 @@ def run_migrations_online() -> None:
         with context.begin_transaction():
             context.run_migrations()
         connection.commit()
+        if db.engine.dialect.name == "sqlite":
+            broken = driver.execute("PRAGMA foreign_key_check").fetchall()
+            driver.execute("PRAGMA foreign_keys=ON")
+            if broken:
+                raise RuntimeError(f"foreign keys point nowhere: {broken[:5]}")
 
 
 run_migrations_online()

@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueC
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import Base, Id, Json, UtcDateTime
-from orders.rules import ORDER_MOVES, PARCEL_MOVES, REFUND_MOVES
+from orders.rules import GRANT_MOVES, ORDER_MOVES, PARCEL_MOVES, REFUND_MOVES
 
 
 def _one_of(column: str, values: Any) -> str:
@@ -15,7 +15,7 @@ def _one_of(column: str, values: Any) -> str:
 
 
 class Order(Base):
-    """订单: what one buyer, a member or a union, ordered at one moment. Its number is its id.
+    """订单: what one buyer, a member or a union, ordered, or a grant gave, at one moment. Its number is its id.
 
     The campaign's rule is copied onto it. `idempotency_key`, `request_hash` and `answer` are the placing request's:
     kept here, a repeated request finds its answer by the statement that reads the basket.
@@ -24,7 +24,8 @@ class Order(Base):
     __tablename__ = "orders"
     __table_args__ = (
         CheckConstraint(
-            "(buyer_kind = 'member' AND member_id IS NOT NULL) OR (buyer_kind = 'union' AND union_id IS NOT NULL)",
+            "(buyer_kind = 'member' AND member_id IS NOT NULL) OR (buyer_kind = 'union' AND union_id IS NOT NULL)"
+            " OR (buyer_kind = 'grant' AND payable_fen = 0)",
             name="buyer",
         ),
         CheckConstraint(_one_of("status", ORDER_MOVES), name="status"),
@@ -195,3 +196,50 @@ class RefundLine(Base):
     line_no: Mapped[int] = mapped_column(primary_key=True)
     merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"))
     quantity: Mapped[int]
+
+
+class Grant(Base):
+    """慰问: packs, and maybe a voucher of another campaign, given free to a named list until a deadline.
+
+    `lines` are the packs as they were when the grant was made (orders.rules.Line); `cost_fen` is one person's.
+    """
+
+    __tablename__ = "grants"
+    __table_args__ = (
+        CheckConstraint("cost_fen >= 0", name="cost"),
+        Index("ix_grants_campaign_id", "campaign_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"))
+    name: Mapped[str] = mapped_column(String(120))
+    name_en: Mapped[str] = mapped_column(String(200), default="")
+    lines: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+    cost_fen: Mapped[int] = mapped_column(Id)
+    voucher_campaign_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id"))
+    deadline: Mapped[datetime] = mapped_column(UtcDateTime)
+    made_by: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    made_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class GrantRecipient(Base):
+    """领取人 of a grant, and what they answered."""
+
+    __tablename__ = "grant_recipients"
+    __table_args__ = (
+        UniqueConstraint("grant_id", "phone"),
+        CheckConstraint(_one_of("status", GRANT_MOVES), name="status"),
+        Index("ix_grant_recipients_member_id", "member_id", "status"),
+        Index("ix_grant_recipients_waiting", "grant_id", "status", "position"),
+    )
+
+    grant_id: Mapped[int] = mapped_column(ForeignKey("grants.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(80))
+    phone: Mapped[str] = mapped_column(String(20))
+    member_no: Mapped[str] = mapped_column(String(40), default="")
+    member_id: Mapped[int | None] = mapped_column(ForeignKey("members.id"))
+    status: Mapped[str] = mapped_column(String(12))
+    answered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    answered_by: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
+    order_id: Mapped[int | None] = mapped_column(ForeignKey("orders.id"))

@@ -1,18 +1,11 @@
 """花名册: reading a roster from a spreadsheet or from JSON, with each fault named by row and column."""
 
-import csv
-import io
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from python_calamine import CalamineWorkbook
-
-from kernel.errors import Invalid
+from kernel import sheets
+from kernel.sheets import Fault
 from people.rules import normal_phone
-
-MAX_ROWS = 20_000
 
 HEADERS = {
     "name": ("姓名", "name"),
@@ -40,16 +33,6 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Fault:
-    """What is wrong, where: `row` is the sheet's own, the header counted."""
-
-    row: int
-    column: str
-    message: str
-    figures: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Report:
     """What a roster has: the good entries and every fault."""
 
@@ -58,68 +41,9 @@ class Report:
     rows: int
 
 
-def read_file(content: bytes, filename: str) -> list[tuple[int, dict[str, str]]]:
+def read_file(content: bytes, filename: str) -> sheets.Rows:
     """Return a sheet's rows as (row number, field → text). Raises Invalid for what is no roster."""
-    cells = _csv_cells(content) if filename.lower().endswith(".csv") else _sheet_cells(content)
-    header_row, columns = _find_header(cells)
-    rows = []
-    for number, row in cells[header_row:]:
-        values = {name: _text(row[index]) if index < len(row) else "" for name, index in columns.items()}
-        if any(values.values()):
-            rows.append((number, values))
-    if len(rows) > MAX_ROWS:
-        raise Invalid("花名册最多 %(limit)s 行。", limit=MAX_ROWS, errors={"file": ["花名册行数过多。"]})
-    return rows
-
-
-def _sheet_cells(content: bytes) -> list[tuple[int, Sequence[Any]]]:
-    try:
-        workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
-        rows = workbook.get_sheet_by_index(0).to_python(skip_empty_area=False)
-    except Exception:  # the reader raises errors of its own for each way a file can be broken
-        raise Invalid(
-            "这个文件不是可读取的表格，请上传 .xlsx 或 .csv 文件。",
-            errors={"file": ["这个文件不是可读取的表格，请上传 .xlsx 或 .csv 文件。"]},
-        ) from None
-    return list(enumerate(rows, start=1))
-
-
-def _csv_cells(content: bytes) -> list[tuple[int, Sequence[Any]]]:
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            text = content.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
-        raise Invalid("无法识别文件的编码。", errors={"file": ["无法识别文件的编码。"]})
-    try:
-        return list(enumerate(csv.reader(io.StringIO(text)), start=1))
-    except csv.Error:
-        raise Invalid("无法读取这个文件。", errors={"file": ["无法读取这个文件。"]}) from None
-
-
-def _find_header(cells: list[tuple[int, Sequence[Any]]]) -> tuple[int, dict[str, int]]:
-    for position, (_, row) in enumerate(cells[:10]):
-        texts = [_text(cell).lower() for cell in row]
-        columns = {
-            name: next(index for index, text in enumerate(texts) if text in names)
-            for name, names in HEADERS.items()
-            if any(text in names for text in texts)
-        }
-        if {"name", "phone"} <= columns.keys():
-            return position + 1, columns
-    raise Invalid(
-        "没有找到表头，需要有“姓名”和“手机号”两列。",
-        errors={"file": ["没有找到表头，需要有“姓名”和“手机号”两列。"]},
-    )
-
-
-def _text(cell: Any) -> str:
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    text = unicodedata.normalize("NFKC", str(cell)).strip() if cell is not None else ""
-    return "".join(character for character in text if character.isprintable())
+    return sheets.read(content, filename, HEADERS, required=("name", "phone"))
 
 
 def check(rows: Iterable[tuple[int, dict[str, str]]], *, packs: dict[str, int]) -> Report:

@@ -32,7 +32,14 @@ REFUND_MOVES = {
 }
 REFUNDABLE = ("paid", "fulfilling", "completed")
 
-MEMBER_BUYER, UNION_BUYER = "member", "union"
+GRANT_MOVES = {
+    "waiting": {"confirmed", "declined", "lapsed"},
+    "confirmed": set[str](),
+    "declined": set[str](),
+    "lapsed": set[str](),
+}
+
+MEMBER_BUYER, UNION_BUYER, GRANTED = "member", "union", "grant"
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ import io
 import secrets
 from typing import Any
 
-import xlsxwriter
 from flask import current_app, flash, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
 from catalog import queries as catalog_queries
 from finance.gateway import queries as gateway_queries
-from kernel import clock
+from kernel import clock, sheets
 from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError, Forbidden, Invalid
 from kernel.idempotency import request_once
@@ -130,13 +129,8 @@ def _order_page(number: str, report: Any = None) -> ResponseReturnValue:
 @bp.get("/roster-template.xlsx")
 def template() -> ResponseReturnValue:
     """An empty roster to fill in."""
-    file = io.BytesIO()
-    book = xlsxwriter.Workbook(file, {"in_memory": True})
-    sheet = book.add_worksheet("花名册")
-    sheet.write_row(0, 0, ["姓名", "手机号", "工号", "部门", "礼包", "收货地址"], book.add_format({"bold": True}))
-    sheet.set_column(0, 5, 16)
-    book.close()
-    file.seek(0)
+    headers = ["姓名", "手机号", "工号", "部门", "礼包", "收货地址"]
+    file = io.BytesIO(sheets.write([headers], widths=[16] * len(headers)))
     return send_file(file, as_attachment=True, download_name="roster-template.xlsx")
 
 

@@ -13,7 +13,7 @@ class Campaign(Base):
     """活动: a time-boxed programme with its rule and budgets, all amounts in fen.
 
     `member_committed_fen` is the face value of the vouchers out; `bulk_committed_fen` what bulk orders hold or have
-    redeemed.
+    redeemed; `grant_committed_fen` what grants hold or gave, of at most `grant_budget_fen` where that is set.
     """
 
     __tablename__ = "campaigns"
@@ -22,6 +22,8 @@ class Campaign(Base):
         CheckConstraint("step_fen > 0 AND save_fen >= 0 AND save_fen <= step_fen AND face_fen >= 0", name="rule"),
         CheckConstraint("member_committed_fen BETWEEN 0 AND member_budget_fen", name="member_budget"),
         CheckConstraint("bulk_committed_fen BETWEEN 0 AND bulk_budget_fen", name="bulk_budget"),
+        CheckConstraint("grant_committed_fen >= 0", name="grant_not_negative"),
+        CheckConstraint("grant_budget_fen IS NULL OR grant_committed_fen <= grant_budget_fen", name="grant_budget"),
         CheckConstraint("issue_mode IN ('push', 'claim')", name="issue_mode"),
     )
 
@@ -39,6 +41,8 @@ class Campaign(Base):
     member_committed_fen: Mapped[int] = mapped_column(Id, default=0)
     bulk_budget_fen: Mapped[int] = mapped_column(Id)
     bulk_committed_fen: Mapped[int] = mapped_column(Id, default=0)
+    grant_budget_fen: Mapped[int | None] = mapped_column(Id)
+    grant_committed_fen: Mapped[int] = mapped_column(Id, default=0, server_default="0")
     issue_mode: Mapped[str] = mapped_column(String(10))
     pack_limit: Mapped[int | None]
     recipient_cap_fen: Mapped[int | None] = mapped_column(Id)

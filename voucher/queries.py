@@ -34,6 +34,8 @@ class CampaignView:
     member_committed_fen: int
     bulk_budget_fen: int
     bulk_committed_fen: int
+    grant_budget_fen: int | None
+    grant_committed_fen: int
     pack_limit: int | None
     recipient_cap_fen: int | None
     bulk_payment_days: int
@@ -81,6 +83,8 @@ def _view(campaign: Campaign, *, now: datetime) -> CampaignView:
         member_committed_fen=campaign.member_committed_fen,
         bulk_budget_fen=campaign.bulk_budget_fen,
         bulk_committed_fen=campaign.bulk_committed_fen,
+        grant_budget_fen=campaign.grant_budget_fen,
+        grant_committed_fen=campaign.grant_committed_fen,
         pack_limit=campaign.pack_limit,
         recipient_cap_fen=campaign.recipient_cap_fen,
         bulk_payment_days=campaign.bulk_payment_days,
@@ -279,13 +283,20 @@ def _budget_breaches() -> list[str]:
                 posted.get(ledger.BUDGET_MEMBER, 0),
             ),
             "bulk": (campaign.bulk_budget_fen - campaign.bulk_committed_fen, posted.get(ledger.BUDGET_BULK, 0)),
-            "issued": (campaign.member_committed_fen, sums.get(campaign.id, 0)),
+            "issued": (
+                campaign.member_committed_fen,
+                sums.get(campaign.id, 0) + posted.get(ledger.GRANT_PROMISED, 0),
+            ),
+            "grants": (
+                campaign.grant_committed_fen,
+                posted.get(ledger.GRANT_HELD, 0) + posted.get(ledger.GRANT_REDEEMED, 0),
+            ),
             "bulk committed": (
                 campaign.bulk_committed_fen,
                 posted.get(ledger.BULK_HELD, 0) + posted.get(ledger.BULK_REDEEMED, 0),
             ),
             "total": (
-                campaign.member_budget_fen + campaign.bulk_budget_fen,
+                campaign.member_budget_fen + campaign.bulk_budget_fen + campaign.grant_committed_fen,
                 -posted.get(ledger.DISTRICT_FUNDS, 0),
             ),
         }

@@ -113,6 +113,9 @@ def change_campaign(*, slug: str, changes: dict[str, Any], now: datetime) -> Non
             raise OverLimit("预算不能低于已发放的金额。")
         if changes.get("bulk_budget_fen", campaign.bulk_budget_fen) < campaign.bulk_committed_fen:
             raise OverLimit("预算不能低于已占用的金额。")
+        granted_cap = changes.get("grant_budget_fen", campaign.grant_budget_fen)
+        if granted_cap is not None and granted_cap < campaign.grant_committed_fen:
+            raise OverLimit("预算不能低于已占用的金额。")
         old = {name: getattr(campaign, name) for name in changes}
         for name, value in changes.items():
             setattr(campaign, name, value)
@@ -331,7 +334,7 @@ def _issue_to(
     source = select(
         literal(campaign.id),
         picked.c[0],
-        literal(f"{campaign.slug.upper()}-").concat((literal(10_000_000) + picked.c[0]).cast(String)),
+        literal(f"{campaign.slug.upper()}-").concat((literal(voucher_steps.CODE_BASE) + picked.c[0]).cast(String)),
         literal(campaign.face_fen),
         literal(0),
         literal(0),

@@ -4,19 +4,30 @@ Each verb changes the counter by a conditional UPDATE and returns the postings t
 with its entry.
 """
 
-from sqlalchemy import update
+from datetime import datetime
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from finance.ledger import rules as ledger
 from finance.ledger.rules import Posting
 from kernel.db import db, rows_changed
-from kernel.errors import DomainError
+from kernel.errors import DomainError, OverLimit
 from voucher.models import Campaign, Voucher
+
+CODE_BASE = 10_000_000  # a voucher's code ends in this plus the member's id
 
 
 class InsufficientVoucherBalance(DomainError):
     """The voucher's balance does not cover what was to be held."""
 
     code, status = "insufficient_voucher_balance", 409
+
+
+class InsufficientGrantBudget(DomainError):
+    """The campaign's grant budget does not cover what was to be held."""
+
+    code, status = "over_limit", 409
 
 
 class InsufficientBulkBudget(DomainError):
@@ -171,3 +182,115 @@ def take_back_bulk(*, campaign_id: int, amount_fen: int) -> list[Posting]:
         .values(bulk_committed_fen=Campaign.bulk_committed_fen - amount_fen)
     )
     return _posting(ledger.BULK_REDEEMED, ledger.BUDGET_BULK, amount_fen, campaign_id=campaign_id, voucher_id=None)
+
+
+def hold_grant(*, campaign_id: int, amount_fen: int) -> list[Posting]:
+    """Set the price of a grant's packs aside. Raises InsufficientGrantBudget."""
+    if amount_fen == 0:
+        return []
+    held = rows_changed(
+        update(Campaign)
+        .where(
+            Campaign.id == campaign_id,
+            or_(
+                Campaign.grant_budget_fen.is_(None),
+                Campaign.grant_committed_fen + amount_fen <= Campaign.grant_budget_fen,
+            ),
+        )
+        .values(grant_committed_fen=Campaign.grant_committed_fen + amount_fen)
+    )
+    if held == 0:
+        raise InsufficientGrantBudget("活动的慰问预算不足。")
+    return _posting(ledger.DISTRICT_FUNDS, ledger.GRANT_HELD, amount_fen, campaign_id=campaign_id, voucher_id=None)
+
+
+def redeem_grant(*, campaign_id: int, amount_fen: int) -> list[Posting]:
+    """What was set aside for a gift is spent; it stays committed."""
+    return _posting(ledger.GRANT_HELD, ledger.GRANT_REDEEMED, amount_fen, campaign_id=campaign_id, voucher_id=None)
+
+
+def release_grant(*, campaign_id: int, amount_fen: int) -> list[Posting]:
+    """What was set aside for gifts that were not taken up goes back to the district."""
+    if amount_fen == 0:
+        return []
+    db.session.execute(
+        update(Campaign)
+        .where(Campaign.id == campaign_id)
+        .values(grant_committed_fen=Campaign.grant_committed_fen - amount_fen)
+    )
+    return _posting(ledger.GRANT_HELD, ledger.DISTRICT_FUNDS, amount_fen, campaign_id=campaign_id, voucher_id=None)
+
+
+def promise_vouchers(*, campaign_id: int, count: int) -> list[Posting]:
+    """Set the face value of `count` vouchers aside for people who have not answered yet. Raises OverLimit."""
+    face_fen = db.session.scalar(select(Campaign.face_fen).where(Campaign.id == campaign_id)) or 0
+    amount_fen = face_fen * count
+    if amount_fen == 0:
+        return []
+    promised = rows_changed(
+        update(Campaign)
+        .where(
+            Campaign.id == campaign_id,
+            Campaign.member_committed_fen + amount_fen <= Campaign.member_budget_fen,
+        )
+        .values(member_committed_fen=Campaign.member_committed_fen + amount_fen)
+    )
+    if promised == 0:
+        raise OverLimit("会员预算不足，不能再发福利券。")
+    return _posting(ledger.BUDGET_MEMBER, ledger.GRANT_PROMISED, amount_fen, campaign_id=campaign_id, voucher_id=None)
+
+
+def break_promise(*, campaign_id: int, count: int) -> list[Posting]:
+    """Vouchers that were promised and not taken up: their face value goes back to the campaign's budget."""
+    face_fen = db.session.scalar(select(Campaign.face_fen).where(Campaign.id == campaign_id)) or 0
+    amount_fen = face_fen * count
+    if amount_fen == 0:
+        return []
+    uncommit(campaign_id=campaign_id, amount_fen=amount_fen)
+    return _posting(ledger.GRANT_PROMISED, ledger.BUDGET_MEMBER, amount_fen, campaign_id=campaign_id, voucher_id=None)
+
+
+def keep_promise(*, campaign_id: int, member_id: int, now: datetime) -> list[Posting]:
+    """Give a promised voucher to a member; one who holds the campaign's voucher already keeps that one."""
+    campaign = db.session.execute(
+        select(Campaign.slug, Campaign.face_fen, Campaign.ends_at).where(Campaign.id == campaign_id)
+    ).one()
+    engine_insert = postgresql.insert if db.session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    made = 0
+    if now < campaign.ends_at:
+        made = rows_changed(
+            engine_insert(Voucher)
+            .values(
+                campaign_id=campaign_id,
+                member_id=member_id,
+                code=voucher_code(campaign.slug, member_id),
+                face_fen=campaign.face_fen,
+                held_fen=0,
+                redeemed_fen=0,
+                expired_fen=0,
+                revoked_fen=0,
+                issued_at=now,
+            )
+            .on_conflict_do_nothing()
+        )
+    if made == 0:
+        return break_promise(campaign_id=campaign_id, count=1)
+    voucher_id = db.session.scalar(
+        select(Voucher.id).where(Voucher.campaign_id == campaign_id, Voucher.member_id == member_id)
+    )
+    return _posting(
+        ledger.GRANT_PROMISED,
+        ledger.VOUCHER_BALANCE,
+        campaign.face_fen,
+        campaign_id=campaign_id,
+        voucher_id=voucher_id,
+    )
+
+
+def voucher_code(slug: str, member_id: int) -> str:
+    """Return what a member's voucher is called.
+
+    >>> voucher_code("spring", 7)
+    'SPRING-10000007'
+    """
+    return f"{slug.upper()}-{CODE_BASE + member_id}"

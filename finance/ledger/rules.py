@@ -17,6 +17,9 @@ VOUCHER_HELD = "voucher.held"
 VOUCHER_REDEEMED = "voucher.redeemed"
 BULK_HELD = "bulk.held"
 BULK_REDEEMED = "bulk.redeemed"
+GRANT_HELD = "grant.held"  # set aside for packs given to people who have not answered yet
+GRANT_REDEEMED = "grant.redeemed"
+GRANT_PROMISED = "grant.promised"  # face value of vouchers promised by a grant
 CASH = "cash"  # what buyers paid in, debited
 SUBSIDY = "subsidy"  # what the district pays on top, debited
 REFUND_DUE = "refund.due"  # money that reached us and goes back
@@ -37,6 +40,9 @@ MONEY_ACCOUNTS = (
     VOUCHER_REDEEMED,
     BULK_HELD,
     BULK_REDEEMED,
+    GRANT_HELD,
+    GRANT_REDEEMED,
+    GRANT_PROMISED,
     CASH,
     SUBSIDY,
     REFUND_DUE,

@@ -7,10 +7,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from flask_migrate import downgrade, upgrade
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
 
+from finance.gateway import queries as gateway_queries
 from kernel.db import db
 from kernel.doors import AUDIENCES
+from tests.factories import World
 from web import demo
 from web.access import OPEN_ENDPOINTS
 from web.app import create_app
@@ -121,6 +124,45 @@ def test_migrations_run_up_down_and_up_and_say_what_the_models_say(engine, tmp_p
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             assert compare_metadata(context, db.metadata) == []
         db.engine.dispose()
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_migrations_keep_what_is_there(engine, tmp_path: Path, request):
+    """Down to where refunds began and up again, with orders, payments and a payment sent back in the tables."""
+    if engine == "sqlite":
+        url = f"sqlite:///{tmp_path / 'm.db'}"
+    else:
+        url = request.getfixturevalue("new_postgresql_database")("huigong_kept")
+    app = create_app(Settings(database_url=url))
+    folder = str(ROOT / "migrations")
+    with app.app_context():
+        upgrade(directory=folder)
+    world = World(app)
+    paid = world.place("13800000001", ("A150", 2)).json["number"]
+    world.pay("13800000001", paid)
+    cancelled = world.place("13800000002", ("B40", 1)).json["number"]
+    payment = world.call("13800000002", "POST", f"/orders/{cancelled}/payments", {"provider": "sandbox"}).json
+    world.call("13800000002", "POST", f"/orders/{cancelled}/cancel")
+    app.test_client().post(payment["redirect_url"], data={"outcome": "pay"})
+    with app.app_context():
+        db.session.remove()
+        before = {table: _count(table) for table in ("orders", "order_lines", "parcels", "ledger_postings", "vouchers")}
+        downgrade(directory=folder, revision="0006")
+        upgrade(directory=folder)
+        assert {table: _count(table) for table in before} == before
+        refunds = gateway_queries.refunds_of(int(cancelled))
+        assert [(one.amount_fen, one.status, one.provider) for one in refunds] == [(4000, "succeeded", "sandbox")]
+        db.session.remove()
+        with pytest.raises(DBAPIError, match="append-only"), db.engine.begin() as connection:
+            connection.execute(text("DELETE FROM ledger_postings"))
+    assert world.breaches() == []
+    with app.app_context():
+        db.engine.dispose()
+
+
+def _count(table: str) -> int:
+    with db.engine.connect() as connection:
+        return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
 
 
 def test_the_demonstration_is_complete_and_loads_once(app):
