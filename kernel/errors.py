@@ -21,12 +21,18 @@ class DomainError(Exception):
 
 
 class Invalid(DomainError):
-    """The request does not make sense; `errors` names the fields."""
+    """The request does not make sense; `errors` names the fields, `rows` (where given) a spreadsheet's faults."""
 
     def __init__(
-        self, message: str = "请检查填写的内容。", *, errors: dict[str, list[str]] | None = None, **figures: Any
+        self,
+        message: str = "请检查填写的内容。",
+        *,
+        errors: dict[str, list[str]] | None = None,
+        rows: list[dict[str, Any]] | None = None,
+        **figures: Any,
     ) -> None:
-        super().__init__(message, extra={"errors": errors} if errors else None, **figures)
+        given = {"errors": errors, "rows": rows}
+        super().__init__(message, extra={name: value for name, value in given.items() if value}, **figures)
         self.errors = errors or {}
 
 

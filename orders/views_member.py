@@ -18,9 +18,10 @@ from kernel.ids import as_id
 from kernel.paging import decode_cursor
 from orders import queries, schemas
 from orders.queries import OrderView
+from orders.queries import grants as grant_queries
 from orders.queries import refunds as refund_queries
 from orders.queries import why as why_queries
-from orders.rules import REFUNDABLE, Line, Wanted
+from orders.rules import MEMBER_BUYER, REFUNDABLE, Line, Wanted
 from orders.services import fulfilment, paying, placing, refunding
 from people import queries as people_queries
 from voucher import queries as voucher_queries
@@ -71,6 +72,7 @@ def home() -> ResponseReturnValue:
         "member/home.html",
         campaign=campaign,
         voucher=_own_voucher(campaign),
+        has_gift=_identity() is not None and grant_queries.has_open(_identity().member_id, now=clock.now()),
         packs=catalog_queries.packs(wanted, limit=24, after=decode_cursor(args.get("cursor"))),
         merchants=merchants,
         regions=sorted({merchant.region for merchant in merchants}),
@@ -240,7 +242,9 @@ def order(number: str) -> ResponseReturnValue:
         refunds=(returned := refund_queries.refunds_of(found.id)),
         why=why_queries.of_order(found),
         why_refund={one.id: why_queries.of_refund(one, found) for one in returned},
-        may_return=found.status in REFUNDABLE and any(line.quantity > line.refund_asked for line in found.lines),
+        may_return=found.buyer_kind == MEMBER_BUYER
+        and found.status in REFUNDABLE
+        and any(line.quantity > line.refund_asked for line in found.lines),
         seconds_left=max(0, int((found.expires_at - now).total_seconds())) if found.expires_at else 0,
         can_pay=bool(current_app.config["HUIGONG"].member_providers),
         key=secrets.token_urlsafe(18),

@@ -311,3 +311,16 @@ def find_members(words: str, *, limit: int = 20) -> Sequence[Row[Any]]:
         .limit(limit)
     )
     return db.session.execute(query).all() if text else []
+
+
+def members_by_phone(phones: Iterable[str]) -> dict[str, int]:
+    """Return the member ids of people with these phones."""
+    rows = db.session.execute(
+        select(Person.phone, Member.id).join(Member, Member.person_id == Person.id).where(Person.phone.in_(set(phones)))
+    )
+    return {phone: member_id for phone, member_id in rows}
+
+
+def honours(kind: str) -> Sequence[Honour]:
+    """Return an honour roll (376 model workers)."""
+    return db.session.scalars(select(Honour).where(Honour.kind == kind).order_by(Honour.id)).all()

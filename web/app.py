@@ -16,6 +16,7 @@ import orders.api.member
 import orders.api.merchant
 import orders.api.operator
 import orders.api.union
+import orders.views_grants
 import orders.views_member
 import orders.views_merchant
 import orders.views_operator
@@ -58,6 +59,9 @@ PAGE_BLUEPRINTS = (
     orders.views_operator.bp,
     orders.views_privacy.own,
     orders.views_privacy.members,
+    orders.views_grants.operator,
+    orders.views_grants.everyone,
+    orders.views_grants.member,
     people.views.account,
     people.views.seats,
     auditing.pages,

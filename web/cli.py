@@ -16,7 +16,7 @@ from kernel import clock, jobs
 from kernel.db import db
 from kernel.errors import DomainError
 from orders import queries as order_queries
-from orders.services import placing
+from orders.services import granting, placing
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
@@ -129,7 +129,8 @@ def sweep() -> None:
         ended = 0
         while vouchers := voucher_services.expire_ended(now=clock.now()):
             ended += vouchers
-        click.echo(f"{total} orders expired, {ended} vouchers ended")
+        lapsed = granting.lapse_due(now=clock.now())
+        click.echo(f"{total} orders expired, {ended} vouchers ended, {lapsed} gifts lapsed")
 
 
 @main.command()
@@ -160,6 +161,7 @@ def worker(until_parent_exits: bool, every: float) -> None:
                 placing.expire_due(now=clock.now())
                 while voucher_services.expire_ended(now=clock.now()):
                     pass
+                granting.lapse_due(now=clock.now())
                 while jobs.run_next(HANDLERS, clock=clock.now):
                     pass
                 messages.deliver(sender, key=key, now=clock.now())

@@ -11,10 +11,11 @@ from kernel.ids import as_id
 from kernel.paging import decode_cursor
 from kernel.schemas import PageArgs, page
 from orders import queries, schemas
+from orders.queries import grants as grant_queries
 from orders.queries import refunds as refund_queries
 from orders.queries import why as why_queries
 from orders.rules import Wanted
-from orders.services import fulfilment, paying, placing, refunding
+from orders.services import fulfilment, granting, paying, placing, refunding
 
 bp = ApiBlueprint(
     "api_member_orders", __name__, audience="member", url_prefix="/api/v1", description="A member's quotes and orders"
@@ -159,3 +160,35 @@ def appeal(body: dict[str, Any], number: str, refund: str) -> Any:
 def receive(number: str, parcel: str) -> Any:
     """Say that a parcel has arrived."""
     return fulfilment.receive(number=number, parcel=parcel, member_id=who().member_id, now=clock.now())
+
+
+@bp.route("/me/gifts")
+@bp.response(200, schemas.GiftList)
+def gifts() -> Any:
+    """List what the union gives the member free of charge."""
+    return {"items": grant_queries.gifts_of_member(who().member_id, now=clock.now())}
+
+
+@bp.route("/me/gifts/<gift>/confirm", methods=["POST"])
+@bp.arguments(schemas.TakeGift)
+@bp.response(200, schemas.Gift)
+def take_gift(body: dict[str, Any], gift: str) -> Any:
+    """Take a gift and say where it goes; taking it again changes nothing."""
+    own = grant_queries.gift_of_member(gift, member_id=who().member_id, now=clock.now())
+    granting.confirm(
+        grant_id=own.grant.id,
+        position=own.position,
+        delivery=body["delivery"],
+        actor_id=who().person_id,
+        now=clock.now(),
+    )
+    return grant_queries.gift(own.grant.id, own.position, now=clock.now())
+
+
+@bp.route("/me/gifts/<gift>/decline", methods=["POST"])
+@bp.response(200, schemas.Gift)
+def decline_gift(gift: str) -> Any:
+    """Do not want a gift; what was held for it goes back."""
+    own = grant_queries.gift_of_member(gift, member_id=who().member_id, now=clock.now())
+    granting.decline(grant_id=own.grant.id, position=own.position, actor_id=who().person_id, now=clock.now())
+    return grant_queries.gift(own.grant.id, own.position, now=clock.now())

@@ -10,6 +10,7 @@ from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
 from kernel.db import db
 from orders.models import Order, OrderLine
+from orders.queries import grants
 from orders.rules import REFUNDABLE
 from people import queries as people_queries
 from voucher import queries as voucher_queries
@@ -65,7 +66,7 @@ def report(campaign_id: int) -> dict[str, Any]:
             {"region": seller.region, "assisted_region": seller.assisted_region},
             row,
         )
-        add(channels, row.buyer_kind, {"channel": "bulk" if row.buyer_kind == "union" else "member"}, row)
+        add(channels, row.buyer_kind, {"channel": {"union": "bulk"}.get(row.buyer_kind, row.buyer_kind)}, row)
     sales_fen = sum(group["sales_fen"] for group in tiers.values())
     return {
         "orders": by_status,
@@ -147,6 +148,7 @@ def breaches() -> list[str]:
         )
     )
     found += [f"rule 1: order {row[0]} is {row[1]} with discount {row[2]}, but holds {row[3]}" for row in loose]
+    found += grants.breaches()
     found += [f"rule 5: posting {row.id} of {row.entry} is no transfer" for row in ledger_queries.malformed()]
     return found
 
@@ -169,6 +171,7 @@ def campaign_report(slug: str, *, now: datetime) -> dict[str, Any]:
         "member_budget_left_fen": campaign.member_budget_fen - campaign.member_committed_fen,
         "bulk_budget_fen": campaign.bulk_budget_fen,
         "bulk_budget_left_fen": campaign.bulk_budget_fen - campaign.bulk_committed_fen,
+        "grant_committed_fen": campaign.grant_committed_fen,
         "budget_left_fen": campaign.member_budget_fen
         - campaign.member_committed_fen
         + campaign.bulk_budget_fen

@@ -6,13 +6,15 @@ from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
 from orders.queries.orders import OrderView
 from orders.queries.refunds import RefundView, parts_of, refunds_of
-from orders.rules import MEMBER_BUYER, Line, give_back
+from orders.rules import GRANTED, MEMBER_BUYER, Line, give_back
 from orders.why import Sentence, sentence, why_discount, why_refund
 from voucher.rules import Purse, SpendAndSave
 
 
 def of_order(order: OrderView) -> list[Sentence]:
     """Return how an order's discount came about: its copied rule, and what the ledger says could be saved then."""
+    if order.buyer_kind == GRANTED:
+        return [sentence("这是工会的慰问，%(subtotal)s 全部由工会承担。", subtotal_fen=order.subtotal_fen)]
     offer = SpendAndSave(step_fen=order.step_fen, save_fen=order.save_fen)
     posted = ledger_queries.of_order(order.id)
     held = [row for row in posted if row.kind == "hold" and row.debit in (ledger.VOUCHER_BALANCE, ledger.BUDGET_BULK)]

@@ -29,7 +29,7 @@ from orders import schemas
 from orders.models import Order, OrderLine, OrderRefund, Parcel, RefundLine, RefundPart
 from orders.queries import refunds as refund_queries
 from orders.queries.refunds import PartView
-from orders.rules import MEMBER_BUYER, REFUNDABLE, GiveBack, give_back, status_after_shipping
+from orders.rules import GRANTED, MEMBER_BUYER, REFUNDABLE, GiveBack, give_back, status_after_shipping
 from orders.services.paying import send_refund, settle_refund
 from voucher import steps as voucher_steps
 
@@ -65,6 +65,8 @@ def ask(
         order = _lock(Order.id == as_id(number), own)
         lines = _lines(order.id)
         units = _units(wanted, lines)
+        if order.buyer_kind == GRANTED:
+            raise StateConflict("慰问品不能退款，有问题请联系商户或工会。")
         if order.status not in REFUNDABLE:
             raise StateConflict("只有已付款的订单可以退款。")
         _reserve(order.id, units, lines)
