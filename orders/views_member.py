@@ -40,9 +40,15 @@ def _identity() -> Any:
     return g.get("identity")
 
 
+def _open_campaigns() -> list[CampaignView]:
+    return [campaign for campaign in voucher_queries.campaigns(now=clock.now()) if campaign.status == "open"]
+
+
 def _campaign() -> CampaignView | None:
-    found = voucher_queries.campaigns(now=clock.now())
-    return next((campaign for campaign in found if campaign.status == "open"), None)
+    """Return the campaign the reader is in: the one chosen last, or the latest that is open."""
+    found = _open_campaigns()
+    chosen = session.get("campaign")
+    return next((campaign for campaign in found if campaign.slug == chosen), found[0] if found else None)
 
 
 def _own_voucher(campaign: CampaignView | None) -> Any:
@@ -57,8 +63,15 @@ def _own_voucher(campaign: CampaignView | None) -> Any:
 @shop.get("/")
 def home() -> ResponseReturnValue:
     """The open campaign, the member's voucher, and its packs."""
-    campaign = _campaign()
     args = request.args
+    campaigns = _open_campaigns()
+    campaign = _campaign()
+    if campaign is not None and args.get("campaign") in [one.slug for one in campaigns if one.slug != campaign.slug]:
+        # Each campaign has a cart of its own.
+        session[f"cart-{campaign.slug}"] = session.pop("cart", {})
+        session["campaign"] = args["campaign"]
+        session["cart"] = session.pop(f"cart-{args['campaign']}", {})
+        campaign = _campaign()
     wanted = catalog_queries.Filter(
         tiers_fen=campaign.tiers_fen if campaign else (),
         tier_fen=as_id(args.get("tier_fen", "")),
@@ -71,6 +84,7 @@ def home() -> ResponseReturnValue:
     return render_template(
         "member/home.html",
         campaign=campaign,
+        campaigns=campaigns,
         voucher=_own_voucher(campaign),
         has_gift=_identity() is not None and grant_queries.has_open(_identity().member_id, now=clock.now()),
         packs=catalog_queries.packs(wanted, limit=24, after=decode_cursor(args.get("cursor"))),

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from datetime import date
 from typing import Any
 
 from flask import current_app, flash, redirect, render_template, request, url_for
@@ -9,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
 from finance.gateway import queries as gateway_queries
-from kernel import clock, jobs
+from kernel import clock, jobs, sheets
 from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError, Invalid, NotFound
 from kernel.idempotency import request_once
@@ -20,6 +21,8 @@ from orders.services import paying, refunding
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
+
+MEMBER_NO = {"member_no": ("会员编号", "会员号", "工号", "职工编号", "member_no", "employee_no")}
 
 bp = PageBlueprint("operator", __name__, audience="operator", url_prefix="/admin")
 
@@ -51,8 +54,13 @@ def issue(slug: str) -> ResponseReturnValue:
     """Choose an audience, see its count and cost, then issue."""
     form, preview, problem, status = request.form, None, None, 200
     if request.method == "POST":
-        chosen = _audience(form)
-        if not chosen:
+        try:
+            chosen = _audience(form)
+        except DomainError as refused:
+            chosen, problem, status = {}, said(refused), refused.status
+        if problem is not None:
+            pass
+        elif not chosen:
             problem, status = gettext("请选择一种发放对象。"), 422
         else:
             audience = voucher_services.audience_of(chosen)
@@ -71,6 +79,7 @@ def issue(slug: str) -> ResponseReturnValue:
         campaign=voucher_queries.campaign(slug, now=clock.now()),
         unions=people_queries.unions(),
         form=form,
+        member_nos=" ".join(chosen.get("member_nos", ())) if request.method == "POST" else "",
         preview=preview,
         problem=problem,
         key=secrets.token_urlsafe(18),
@@ -85,6 +94,15 @@ def _audience(form: Any) -> dict[str, Any]:
     if kind == "unions":
         union_ids = [as_id(text) for text in form.getlist("union_ids")]
         return {"union_ids": [key for key in union_ids if key is not None]} if union_ids else {}
+    if kind == "joined_since":
+        try:
+            return {"joined_since": date.fromisoformat(form.get("joined_since", "")).isoformat()}
+        except ValueError:
+            return {}
+    upload = request.files.get("file")
+    if kind == "member_nos" and upload is not None and upload.filename:
+        rows = sheets.read(upload.read(), upload.filename, MEMBER_NO, required=("member_no",), limit=30_000)
+        return {"member_nos": [values["member_no"] for _, values in rows if values["member_no"]]}
     if kind == "member_nos":
         member_nos = re.split(r"[\s,，;；]+", form.get("member_nos", "").strip())[:30_000]
         return {"member_nos": member_nos} if member_nos != [""] else {}

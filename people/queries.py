@@ -206,6 +206,23 @@ def audience(
     return query.where(Member.member_no.in_(member_nos))
 
 
+def only_eligible(
+    query: Select[tuple[int]],
+    *,
+    union_ids: Sequence[int] = (),
+    joined_by: date | None = None,
+    honour: str | None = None,
+) -> Select[tuple[int]]:
+    """Return a statement that selects members, narrowed to those a campaign is for; each limit that is given holds."""
+    if union_ids:
+        query = query.where(Member.union_id.in_(union_ids))
+    if joined_by is not None:
+        query = query.where(Member.joined_on <= joined_by)
+    if honour is not None:
+        query = query.where(Member.member_no.in_(select(Honour.member_no).where(Honour.kind == honour)))
+    return query
+
+
 def count_of(query: Select[Any]) -> int:
     """Return how many rows a statement selects."""
     return db.session.scalar(select(func.count()).select_from(query.subquery())) or 0

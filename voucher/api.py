@@ -87,8 +87,15 @@ class OneCampaign(MethodView):
     @operator.response(200, schemas.AdminCampaign)
     def patch(self, body: dict[str, Any], slug: str) -> Any:
         """Change what may still change."""
-        services.change_campaign(slug=slug, changes=_columns(body), now=clock.now())
+        services.change_campaign(slug=slug, changes=_columns(body), actor_id=who().person_id, now=clock.now())
         return queries.campaign(slug, now=clock.now())
+
+
+@operator.route("/campaigns/<slug>/versions")
+@operator.response(200, schemas.VersionList)
+def versions(slug: str) -> Any:
+    """List every version of a campaign's settings, the latest first."""
+    return {"items": queries.versions(queries.campaign(slug, now=clock.now()).id)}
 
 
 @operator.route("/campaigns/<slug>/issue", methods=["POST"])

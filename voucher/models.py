@@ -1,6 +1,7 @@
 """Campaigns with their budgets, and members' vouchers. What must never be negative is checked by the tables."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -14,6 +15,7 @@ class Campaign(Base):
 
     `member_committed_fen` is the face value of the vouchers out; `bulk_committed_fen` what bulk orders hold or have
     redeemed; `grant_committed_fen` what grants hold or gave, of at most `grant_budget_fen` where that is set.
+    `eligible` is who may have its voucher (voucher.rules.Eligible); empty, everybody.
     """
 
     __tablename__ = "campaigns"
@@ -47,6 +49,19 @@ class Campaign(Base):
     pack_limit: Mapped[int | None]
     recipient_cap_fen: Mapped[int | None] = mapped_column(Id)
     bulk_payment_days: Mapped[int] = mapped_column(default=7)
+    eligible: Mapped[dict[str, Any]] = mapped_column(Json, default=dict, server_default=text("'{}'"))
+
+
+class CampaignVersion(Base):
+    """A campaign's settings as they were from one change to the next: never changed, never deleted."""
+
+    __tablename__ = "campaign_versions"
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    settings: Mapped[dict[str, Any]] = mapped_column(Json)
+    changed_by: Mapped[int | None] = mapped_column(Id)
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Voucher(Base):

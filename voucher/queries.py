@@ -11,7 +11,7 @@ from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
 from kernel.db import db
 from kernel.errors import NotFound
-from voucher.models import Campaign, Voucher
+from voucher.models import Campaign, CampaignVersion, Voucher
 from voucher.rules import Purse, SpendAndSave, campaign_status, warnings_of
 
 
@@ -39,6 +39,7 @@ class CampaignView:
     pack_limit: int | None
     recipient_cap_fen: int | None
     bulk_payment_days: int
+    eligible: dict[str, Any]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -88,6 +89,7 @@ def _view(campaign: Campaign, *, now: datetime) -> CampaignView:
         pack_limit=campaign.pack_limit,
         recipient_cap_fen=campaign.recipient_cap_fen,
         bulk_payment_days=campaign.bulk_payment_days,
+        eligible=campaign.eligible,
     )
 
 
@@ -111,6 +113,16 @@ def campaign_by_id(campaign_id: int, *, now: datetime) -> CampaignView:
     row = db.session.get(Campaign, campaign_id, populate_existing=True)
     assert row is not None, "an order's campaign is never deleted"
     return _view(row, now=now)
+
+
+def versions(campaign_id: int) -> Sequence[CampaignVersion]:
+    """Return every version of a campaign's settings, the latest first."""
+    return db.session.scalars(
+        select(CampaignVersion)
+        .where(CampaignVersion.campaign_id == campaign_id)
+        .order_by(CampaignVersion.version.desc())
+        .limit(200)
+    ).all()
 
 
 def slugs() -> dict[int, str]:

@@ -44,7 +44,31 @@ class AdminCampaign(Campaign):
     grant_committed_fen = fields.Integer()
     pack_limit = fields.Integer(allow_none=True)
     recipient_cap_fen = fields.Integer(allow_none=True)
+    bulk_payment_days = fields.Integer()
+    eligible = fields.Dict()
     warnings = fields.Function(lambda view: [gettext(text) for text in view.warnings])
+
+
+class Eligible(Base):
+    """Who may have a campaign's voucher: each limit that is given holds; none, everybody."""
+
+    union_ids = fields.List(IdField(), load_default=list, validate=Length(max=10_000))
+    joined_by = fields.Date(load_default=None, allow_none=True)
+    honour = Text(load_default=None, allow_none=True, validate=Length(max=40))
+
+
+class Version(Base):
+    """A campaign's settings from one change to the next."""
+
+    version = fields.Integer()
+    changed_at = Moment()
+    settings = fields.Dict()
+
+
+class VersionList(Base):
+    """Every version, the latest first."""
+
+    items = fields.List(fields.Nested(Version))
 
 
 class NewCampaign(Base):
@@ -63,6 +87,8 @@ class NewCampaign(Base):
     issue_mode = fields.String(load_default="push", validate=OneOf(("push", "claim")))
     pack_limit = fields.Integer(load_default=None, allow_none=True, strict=True, validate=Range(min=1, max=10**6))
     recipient_cap_fen = fen(required=False, load_default=None, allow_none=True)
+    bulk_payment_days = fields.Integer(load_default=7, strict=True, validate=Range(min=1, max=90))
+    eligible = fields.Nested(Eligible, load_default=dict)
 
 
 class RuleChange(Base):
@@ -88,6 +114,8 @@ class CampaignChange(Base):
     issue_mode = fields.String(validate=OneOf(("push", "claim")))
     pack_limit = fields.Integer(allow_none=True, strict=True, validate=Range(min=1, max=10**6))
     recipient_cap_fen = fen(required=False, allow_none=True)
+    bulk_payment_days = fields.Integer(strict=True, validate=Range(min=1, max=90))
+    eligible = fields.Nested(Eligible)
 
 
 class Voucher(Base):

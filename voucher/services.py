@@ -19,11 +19,29 @@ from kernel.idempotency import Answer, Once
 from people import queries as people_queries
 from voucher import queries
 from voucher import steps as voucher_steps
-from voucher.models import Campaign, Voucher
+from voucher.models import Campaign, CampaignVersion, Voucher
 from voucher.queries import VoucherView
 from voucher.rules import OPEN, CampaignClosed, campaign_status
 
 CHUNK = 20_000
+SETTINGS = (
+    "name",
+    "name_en",
+    "starts_at",
+    "ends_at",
+    "step_fen",
+    "save_fen",
+    "face_fen",
+    "tiers_fen",
+    "member_budget_fen",
+    "bulk_budget_fen",
+    "grant_budget_fen",
+    "issue_mode",
+    "pack_limit",
+    "recipient_cap_fen",
+    "bulk_payment_days",
+    "eligible",
+)
 
 
 @dataclass(frozen=True)
@@ -36,15 +54,24 @@ class Audience:
     honour: str | None = None
     joined_since: date | None = None
 
-    def members(self) -> Select[Any]:
-        """The statement that selects them."""
-        return people_queries.audience(
+    def members(self, eligible: dict[str, Any]) -> Select[Any]:
+        """The statement that selects those of them who may have the campaign's voucher."""
+        chosen = people_queries.audience(
             everyone=self.everyone,
             union_ids=self.union_ids,
             member_nos=self.member_nos,
             honour=self.honour,
             joined_since=self.joined_since,
         )
+        return people_queries.only_eligible(chosen, **_eligible_of(eligible))
+
+
+def _eligible_of(eligible: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "union_ids": [int(union_id) for union_id in eligible.get("union_ids", ())],
+        "joined_by": _day(eligible.get("joined_by")),
+        "honour": eligible.get("honour"),
+    }
 
 
 class DuplicateSlug(Invalid):
@@ -57,9 +84,10 @@ def create_campaign(*, details: dict[str, Any], actor_id: int | None, now: datet
     with transaction():
         if db.session.scalar(select(Campaign.id).filter_by(slug=details["slug"])) is not None:
             raise DuplicateSlug(errors={"slug": ["已有同名活动。"]})
-        campaign = Campaign(**details)
+        campaign = Campaign(**{**details, "eligible": _plain(details.get("eligible") or {})})
         db.session.add(campaign)
         db.session.flush()
+        _keep_version(campaign, actor_id=actor_id, now=now)
         budgets = [
             Posting(ledger.DISTRICT_FUNDS, account, amount_fen, campaign_id=campaign.id)
             for account, amount_fen in (
@@ -84,8 +112,37 @@ def _check(details: dict[str, Any]) -> None:
         raise Invalid(errors=errors)
 
 
-def change_campaign(*, slug: str, changes: dict[str, Any], now: datetime) -> None:
-    """Change what may still change: name, end, budgets upwards. Raises StateConflict for a promise already made."""
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as JSON keeps them."""
+    kept = {name: value.isoformat() if isinstance(value, date) else value for name, value in settings.items()}
+    return {name: value for name, value in kept.items() if value not in (None, [])}
+
+
+def _keep_version(campaign: Campaign, *, actor_id: int | None, now: datetime) -> None:
+    """Write the settings a campaign has from now on as its next version, in the caller's transaction."""
+    last = select(func.coalesce(func.max(CampaignVersion.version), 0)).where(CampaignVersion.campaign_id == campaign.id)
+    settings = {name: getattr(campaign, name) for name in SETTINGS}
+    db.session.add(
+        CampaignVersion(
+            campaign_id=campaign.id,
+            version=(db.session.scalar(last) or 0) + 1,
+            settings={
+                name: value.isoformat() if isinstance(value, datetime) else value for name, value in settings.items()
+            },
+            changed_by=actor_id,
+            changed_at=now,
+        )
+    )
+
+
+def change_campaign(*, slug: str, changes: dict[str, Any], actor_id: int | None = None, now: datetime) -> None:
+    """Change what may still change, and keep the version before. Raises StateConflict for a promise already made.
+
+    Once vouchers are out or bulk orders hold a discount, the rule, the face value, the start and how vouchers are
+    given stay as they were promised; an order keeps the rule it was placed under whatever happens here.
+    """
+    if "eligible" in changes:
+        changes = {**changes, "eligible": _plain(changes["eligible"] or {})}
     with transaction():
         campaign = db.session.scalar(select(Campaign).filter_by(slug=slug).with_for_update())
         if campaign is None:
@@ -128,6 +185,8 @@ def change_campaign(*, slug: str, changes: dict[str, Any], now: datetime) -> Non
         ]
         ledger_steps.post(Cause("budget", f"{campaign.id}:{now.timestamp():.6f}"), postings, now=now)
         before, after = audit.changed(old, changes)
+        db.session.flush()
+        _keep_version(campaign, actor_id=actor_id, now=now)
         audit.record("campaign.change", f"campaign:{slug}", now=now, before=before, after=after)
 
 
@@ -149,7 +208,11 @@ def claim(*, slug: str, member_id: int | None, now: datetime) -> bool:
             raise StateConflict("本活动的福利券由工会统一发放，无需领取。")
         if campaign_status(starts_at=campaign.starts_at, ends_at=campaign.ends_at, now=now) != OPEN:
             raise CampaignClosed("活动未开始或已结束。")
-        return _issue_to(campaign, people_queries.audience(everyone=True), only_member=member_id, now=now) == 1
+        everyone = Audience(everyone=True).members(campaign.eligible)
+        own = everyone.where(everyone.selected_columns[0] == member_id)
+        if people_queries.count_of(own) == 0:
+            raise StateConflict("您不在本活动的发放范围内，如有疑问请联系您的基层工会。")
+        return _issue_to(campaign, everyone, only_member=member_id, now=now) == 1
 
 
 def revoke(*, voucher_id: int | None, reason: str, actor_id: int, now: datetime) -> VoucherView:
@@ -239,7 +302,7 @@ def preview_issue(*, slug: str, audience: Audience) -> dict[str, int]:
     campaign = db.session.scalar(select(Campaign).filter_by(slug=slug))
     if campaign is None:
         raise NotFound("没有这个活动。")
-    members = people_queries.count_of(_without_voucher(campaign.id, audience.members()))
+    members = people_queries.count_of(_without_voucher(campaign.id, audience.members(campaign.eligible)))
     return {
         "members": members,
         "cost_fen": members * campaign.face_fen,
@@ -280,25 +343,32 @@ def _budget_figures(preview: dict[str, int]) -> dict[str, Any]:
 
 
 def issue_chunk(job_id: int | None, *, slug: str, audience: Audience, after: int, now: datetime) -> int | None:
+    """Do `issue_step` and move a job on with it; return where the next chunk begins, None when nobody is left."""
+    return issue_step(slug=slug, audience=audience, after=after, now=now, job_id=job_id)[0]
+
+
+def issue_step(
+    *, slug: str, audience: Audience, after: int, now: datetime, job_id: int | None = None
+) -> tuple[int | None, int]:
     """Issue to the next members of an audience, by id from `after` on, who have no voucher yet.
 
     One transaction: the vouchers, the budget they take, their ledger entries and the job's progress. Returns the last
-    member looked at, where the next chunk begins, or None when nobody is left.
+    member looked at, where the next step begins (None when nobody is left), and how many got a voucher.
     """
     with transaction():
         campaign = db.session.scalar(select(Campaign).filter_by(slug=slug))
         if campaign is None:
             raise NotFound("没有这个活动。")
-        members = audience.members()
+        members = audience.members(campaign.eligible)
         member_id = members.selected_columns[0]
         ahead = members.where(member_id > after).order_by(member_id).limit(CHUNK).subquery()
         last: int | None = db.session.scalar(select(func.max(ahead.c[0])))
         if last is None:
-            return None
+            return None, 0
         issued = _issue_to(campaign, members.where(member_id > after, member_id <= last), now=now)
         if job_id is not None:
             jobs.progress(job_id, done=issued, cursor=last)
-    return last
+    return last, issued
 
 
 def issue_now(*, slug: str, audience: Audience, now: datetime) -> None:

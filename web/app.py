@@ -25,6 +25,7 @@ import orders.views_union
 import people.api
 import people.views
 import voucher.api
+import voucher.views
 from kernel import clock
 from kernel.clock import local
 from kernel.db import db, prepare_engine
@@ -58,6 +59,7 @@ PAGE_BLUEPRINTS = (
     orders.views_merchant.bp,
     orders.views_operator.bp,
     orders.views_privacy.own,
+    voucher.views.bp,
     orders.views_privacy.members,
     orders.views_grants.operator,
     orders.views_grants.everyone,

@@ -120,6 +120,47 @@ def verify() -> None:
 
 
 @main.command()
+@click.argument("slug")
+@click.option("--all", "everyone", is_flag=True, help="To every member the campaign is for.")
+@click.option("--union", "union_ids", multiple=True, type=int, help="To the members of a union, by id; repeatable.")
+@click.option("--honour", help="To an honour roll, such as model_worker.")
+@click.option("--joined-since", type=click.DateTime(["%Y-%m-%d"]), help="To who joined on that day or later.")
+@click.option("--yes", is_flag=True, help="Do not ask before issuing.")
+def issue(
+    slug: str, everyone: bool, union_ids: tuple[int, ...], honour: str | None, joined_since: Any, yes: bool
+) -> None:
+    """Issue vouchers of campaign SLUG; started again after a crash it goes on, and nobody gets two."""
+    chosen = {"all": everyone, "union_ids": list(union_ids), "honour": honour}
+    chosen |= {"joined_since": joined_since.date().isoformat() if joined_since else None}
+    chosen = {name: value for name, value in chosen.items() if value}
+    if len(chosen) != 1:
+        raise click.UsageError("choose exactly one of --all, --union, --honour, --joined-since")
+    audience = voucher_services.audience_of(chosen)
+    with _app().app_context():
+        try:
+            preview = voucher_services.preview_issue(slug=slug, audience=audience)
+            click.echo(
+                f"{preview['members']} members, {preview['cost_fen']} fen; left {preview['budget_left_fen']} fen"
+            )
+            if preview["cost_fen"] > preview["budget_left_fen"]:
+                click.echo("huigong: the budget does not cover it", err=True)
+                sys.exit(1)
+            if not yes:
+                click.confirm("Issue?", abort=True)
+            with click.progressbar(length=preview["members"], label="issuing", file=sys.stderr) as bar:
+                after: int | None = 0
+                while after is not None:
+                    after, issued = voucher_services.issue_step(
+                        slug=slug, audience=audience, after=after, now=clock.now()
+                    )
+                    bar.update(issued)
+        except DomainError as refused:
+            click.echo(f"huigong: {refused}", err=True)
+            sys.exit(1)
+    click.echo(f"issued to {preview['members']} members")
+
+
+@main.command()
 def sweep() -> None:
     """Expire what is due, now."""
     with _app().app_context():

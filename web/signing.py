@@ -72,7 +72,7 @@ def _begin(person_id: int, method: str, target: str) -> ResponseReturnValue:
         settings.staff_idle_seconds if staff else settings.session_idle_seconds,
         settings.staff_seconds if staff else settings.session_seconds,
     )
-    kept = {key: session[key] for key in ("language", "cart") if session.get(key)}
+    kept = {key: session[key] for key in ("language", "campaign", "cart") if session.get(key)}
     if g.get("identity") is not None:
         entry.end(person_id=g.identity.person_id, sign_in_id=g.identity.sign_in_id, now=now)
     agent = request.headers.get("User-Agent", "")
