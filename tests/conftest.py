@@ -75,6 +75,11 @@ def engine_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 @pytest.fixture
 def app(engine_app: Flask) -> Flask:
     """The application on an empty database."""
+    return emptied(engine_app)
+
+
+def emptied(engine_app: Flask) -> Flask:
+    """Empty the database of a session's application."""
     folder: Path = engine_app.config["FOLDER"]
     with engine_app.app_context():
         if engine_app.config["ENGINE"] == "sqlite":
