@@ -348,9 +348,15 @@ def issue_chunk(job_id: int | None, *, slug: str, audience: Audience, after: int
 
 
 def issue_step(
-    *, slug: str, audience: Audience, after: int, now: datetime, job_id: int | None = None
+    *,
+    slug: str,
+    audience: Audience,
+    after: int,
+    now: datetime,
+    job_id: int | None = None,
+    chunk: int | None = None,
 ) -> tuple[int | None, int]:
-    """Issue to the next members of an audience, by id from `after` on, who have no voucher yet.
+    """Issue to the next members of an audience (`chunk` of them), by id from `after` on, who have no voucher yet.
 
     One transaction: the vouchers, the budget they take, their ledger entries and the job's progress. Returns the last
     member looked at, where the next step begins (None when nobody is left), and how many got a voucher.
@@ -361,7 +367,7 @@ def issue_step(
             raise NotFound("没有这个活动。")
         members = audience.members(campaign.eligible)
         member_id = members.selected_columns[0]
-        ahead = members.where(member_id > after).order_by(member_id).limit(CHUNK).subquery()
+        ahead = members.where(member_id > after).order_by(member_id).limit(chunk or CHUNK).subquery()
         last: int | None = db.session.scalar(select(func.max(ahead.c[0])))
         if last is None:
             return None, 0

@@ -125,9 +125,16 @@ def verify() -> None:
 @click.option("--union", "union_ids", multiple=True, type=int, help="To the members of a union, by id; repeatable.")
 @click.option("--honour", help="To an honour roll, such as model_worker.")
 @click.option("--joined-since", type=click.DateTime(["%Y-%m-%d"]), help="To who joined on that day or later.")
+@click.option("--chunk", type=click.IntRange(1, 1_000_000), help="Members looked at by one transaction.")
 @click.option("--yes", is_flag=True, help="Do not ask before issuing.")
 def issue(
-    slug: str, everyone: bool, union_ids: tuple[int, ...], honour: str | None, joined_since: Any, yes: bool
+    slug: str,
+    everyone: bool,
+    union_ids: tuple[int, ...],
+    honour: str | None,
+    joined_since: Any,
+    chunk: int | None,
+    yes: bool,
 ) -> None:
     """Issue vouchers of campaign SLUG; started again after a crash it goes on, and nobody gets two."""
     chosen = {"all": everyone, "union_ids": list(union_ids), "honour": honour}
@@ -151,7 +158,7 @@ def issue(
                 after: int | None = 0
                 while after is not None:
                     after, issued = voucher_services.issue_step(
-                        slug=slug, audience=audience, after=after, now=clock.now()
+                        slug=slug, audience=audience, after=after, now=clock.now(), chunk=chunk
                     )
                     bar.update(issued)
         except DomainError as refused:
@@ -178,7 +185,7 @@ def sweep() -> None:
 def check() -> None:
     """Check the conservation rules over the whole database: exit 0, or 1 with each breach."""
     with _app().app_context():
-        breaches = order_queries.all_breaches()
+        breaches = order_queries.proof()
     for breach in breaches:
         click.echo(breach)
     if breaches:

@@ -1,27 +1,40 @@
 """Issuing to many: in chunks that go on where the last one ended, to each member once."""
 
-from sqlalchemy import text
+import os
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+from sqlalchemy import func, select, text
 
 from kernel import clock, jobs
 from kernel.db import db
-from tests.factories import OPERATOR
+from tests.factories import OPERATOR, World
 from voucher import services
+from voucher.models import Campaign, Voucher
 from web.cli import HANDLERS
+from web.settings import ROOT
 
 
-def test_a_job_that_died_goes_on_and_issues_to_each_member_once(world, monkeypatch):
-    monkeypatch.setattr(services, "CHUNK", 2)
+def make_campaign(world, *, budget_fen):
     now = clock.now()
     body = {
         "slug": "next",
         "name": "下一场",
         "starts_at": now.isoformat(),
-        "ends_at": now.replace(year=now.year + 1).isoformat(),
+        "ends_at": (now + timedelta(days=100)).isoformat(),
         "rule": {"step_fen": 10000, "save_fen": 2000, "face_fen": 20000},
         "tiers_fen": [10000],
-        "member_budget_fen": 120000,
+        "member_budget_fen": budget_fen,
     }
     assert world.call(OPERATOR, "POST", "/admin/campaigns", body).status_code == 201
+
+
+def test_a_job_that_died_goes_on_and_issues_to_each_member_once(world, monkeypatch):
+    monkeypatch.setattr(services, "CHUNK", 2)
+    now = clock.now()
+    make_campaign(world, budget_fen=120000)
     asked = world.call(OPERATOR, "POST", "/admin/campaigns/next/issue", {"audience": {"all": True}})
     job_id = int(asked.json["id"])
     with world.app.app_context():
@@ -37,4 +50,49 @@ def test_a_job_that_died_goes_on_and_issues_to_each_member_once(world, monkeypat
     assert (job["status"], job["done"], job["total"]) == ("done", 6, 6)
     report = world.call(OPERATOR, "GET", "/admin/campaigns/next/report").json
     assert (report["vouchers"], report["member_budget_left_fen"]) == (6, 0)
+    assert world.breaches() == []
+
+
+def issued(world):
+    with world.app.app_context():
+        campaign = select(Campaign.id).where(Campaign.slug == "next").scalar_subquery()
+        vouchers = select(func.count(), func.count(Voucher.member_id.distinct())).where(Voucher.campaign_id == campaign)
+        counts = tuple(db.session.execute(vouchers).one())
+        db.session.rollback()
+    return counts
+
+
+def test_a_killed_issue_leaves_whole_steps_and_started_again_gives_each_member_one(app):
+    members = 400
+    world = World(app, members=members)
+    make_campaign(world, budget_fen=members * 20000)
+    environ = {
+        **os.environ,
+        "DATABASE_URL": app.config["SQLALCHEMY_DATABASE_URI"],
+        "SECRET_KEY": app.config["SECRET_KEY"],
+    }
+    command = [sys.executable, "-m", "web.cli", "issue", "next", "--all", "--yes", "--chunk"]
+    kills = 0
+    while kills < 3:
+        before = issued(world)[0]
+        running = subprocess.Popen(
+            [*command, "4"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        until = time.monotonic() + 30
+        while issued(world)[0] == before and time.monotonic() < until:
+            time.sleep(0.005)
+        running.kill()
+        running.communicate()
+        kills += 1
+        count, people = issued(world)
+        assert before < count < members, "it was killed on its way"
+        assert (count, count % 4) == (people, 0), "a step is whole or is not there"
+        assert world.breaches() == []
+    finished = subprocess.run([*command, "100"], cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+    assert f"issued to {members - count} members" in finished.stdout
+    assert issued(world) == (members, members)
+    again = subprocess.run([*command, "100"], cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
+    assert "issued to 0 members" in again.stdout
+    report = world.call(OPERATOR, "GET", "/admin/campaigns/next/report").json
+    assert (report["vouchers"], report["member_budget_left_fen"]) == (members, 0)
     assert world.breaches() == []
