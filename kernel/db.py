@@ -62,6 +62,20 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """Read the database as it is at one moment: what is written meanwhile is not seen, and nothing waits for it."""
+    session = db.session()
+    assert not session.info.get("in_use_case"), "a snapshot begins before anything is written"
+    session.rollback()
+    if session.get_bind().dialect.name == "postgresql":
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    try:
+        yield
+    finally:
+        session.rollback()
+
+
 _AFTER_COMMIT = "huigong_after_commit"
 
 

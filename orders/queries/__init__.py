@@ -20,7 +20,7 @@ from orders.queries.orders import (
     recipients_of,
     status_now,
 )
-from orders.queries.report import all_breaches, breaches, campaign_report, report
+from orders.queries.report import all_breaches, breaches, campaign_report, proof, report
 
 __all__ = [
     "OrderView",
@@ -42,6 +42,7 @@ __all__ = [
     "parcel_of_merchant",
     "parcels_from_lines",
     "parcels_of_merchant",
+    "proof",
     "recipients_of",
     "report",
     "status_now",

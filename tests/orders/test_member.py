@@ -300,8 +300,31 @@ def test_a_paid_order_that_does_not_add_up_is_found(world):
         db.session.execute(text(f"UPDATE order_lines SET discount_fen = discount_fen + 1 WHERE order_id = {number}"))
         db.session.commit()
     found = [breach for breach in world.breaches() if f"order {number}" in breach]
-    assert [breach[:6] for breach in found] == ["rule 4", "rule 4"]
-    assert "merchants are owed 30007" in found[0]
+    assert [breach[:6] for breach in found] == ["rule 4", "rule 4", "rule 4"]
+    assert "merchant 1 is owed 15007" in found[0]
+
+
+def test_money_owed_to_the_wrong_merchant_is_found(world):
+    number = world.place(M1, ("A150", 1)).json["number"]
+    world.pay(M1, number)
+    moved = (
+        "INSERT INTO ledger_postings (id, entry, line, kind, debit, credit, amount, merchant_id, order_id, at)"
+        " VALUES ({id}, 'planted:1', {id}, 'paid', '{debit}', '{credit}', 100, {merchant}, {order},"
+        " '2026-01-01 00:00:00')"
+    )
+    with world.app.app_context():
+        for key, debit, credit, merchant in (
+            (999998, "merchant.owed", "cash", 1),
+            (999999, "cash", "merchant.owed", 2),
+        ):
+            plant = moved.format(id=key, debit=debit, credit=credit, merchant=merchant, order=number)
+            db.session.execute(text(plant))
+        db.session.commit()
+    found = world.breaches()
+    assert found == [
+        f"rule 4: order {number}: kept 15000, merchant 1 is owed 14900; subsidy 2000, posted 2000",
+        f"rule 4: order {number}: merchant 2 has owed 100, and sold it nothing",
+    ]
 
 
 def test_a_posting_that_is_no_transfer_is_found(world):

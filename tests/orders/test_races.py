@@ -144,6 +144,28 @@ def test_40_orders_at_once_by_one_member_save_exactly_the_face_value(shop):
     assert shop.world.breaches() == []
 
 
+def test_the_proof_holds_while_people_go_on_buying(shop):
+    tokens = tokens_of(shop, 80)[62:]
+    stop = threading.Event()
+
+    def buy(token, turn=0):
+        while not stop.is_set():
+            body = order_body(shop, "B150", 1, 13000)
+            _, placed = shop.ask(token, "POST", "/api/v1/orders", body, key=f"busy-{turn}")
+            if "number" in placed:
+                shop.ask(token, "POST", f"/api/v1/orders/{placed['number']}/cancel")
+            turn += 1
+        return turn
+
+    with ThreadPoolExecutor(len(tokens)) as pool:
+        buyers = [pool.submit(buy, token) for token in tokens]
+        with shop.world.app.app_context():
+            found = [order_queries.proof() for _ in range(12)]
+        stop.set()
+    assert found == [[]] * 12
+    assert sum(buyer.result() for buyer in buyers) > len(tokens), "they bought meanwhile"
+
+
 def test_the_same_key_at_the_same_instant_places_one_order(shop):
     token = tokens_of(shop, 61)[-1]
     body = order_body(shop, "B40", 1, 4000)
