@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, Subquery, func, select
+from sqlalchemy import BindParameter, Select, Subquery, func, select
 
 from catalog.models import GiftPack, PackContent, Stock
 from finance.ledger import queries as ledger_queries
@@ -93,7 +93,7 @@ class Filter:
     category: str | None = None
 
 
-def pack_table(pack_ids: Sequence[int]) -> Subquery:
+def pack_table(pack_ids: Sequence[BindParameter[int]]) -> Subquery:
     """Return the packs of an order as something `orders` can join: price, names, merchant, whether on sale."""
     merchant = people_queries.merchant_table()
     return (

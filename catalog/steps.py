@@ -5,16 +5,17 @@ The postings are made apart from the UPDATE (`*_postings`): the caller writes th
 so that a popular pack's row is locked for one statement and the commit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, select, update
+from sqlalchemy import ColumnElement, Executable, bindparam, case, select, update
 
 from catalog.models import GiftPack, Stock
 from finance.ledger import rules as ledger
 from finance.ledger.rules import Posting
-from kernel.db import db, rows_changed
+from kernel.db import Id, db
 from kernel.errors import DomainError
+from kernel.statements import Statement, change
 
 
 class OutOfStock(DomainError):
@@ -43,56 +44,72 @@ def take_back_postings(quantities: Mapping[int, int]) -> list[Posting]:
     return _postings(ledger.STOCK_SOLD, ledger.STOCK_AVAILABLE, quantities)
 
 
+def _moving(condition: Callable[[ColumnElement[int]], ColumnElement[bool]] | None = None, **by: int) -> Statement:
+    """Return the statement that moves packs between the counters named, by each pack's own number times 1 or -1."""
+
+    def build(packs: int) -> Executable:
+        ids = [bindparam(f"pack_{index}", type_=Id) for index in range(packs)]
+        wanted: ColumnElement[int] = bindparam("units_0", type_=Id)
+        own = Stock.pack_id == ids[0]
+        if packs > 1:
+            wanted = case(
+                *[
+                    (Stock.pack_id == pack_id, bindparam(f"units_{index}", type_=Id))
+                    for index, pack_id in enumerate(ids)
+                ]
+            )
+            # The rows are locked in the order of their ids. SQLite has one writer and needs no order.
+            locked = select(Stock.pack_id).where(Stock.pack_id.in_(ids)).order_by(Stock.pack_id)
+            in_order = locked.with_for_update(key_share=True).cte("locked", nesting=True)
+            own = Stock.pack_id.in_(select(in_order.c.pack_id))
+        moving = update(Stock).where(own)
+        if condition is not None:
+            moving = moving.where(condition(wanted))
+        return moving.values({name: getattr(Stock, name) + sign * wanted for name, sign in by.items()})
+
+    return Statement(build)
+
+
+_HOLD = _moving(lambda wanted: Stock.taken_in - Stock.held - Stock.sold >= wanted, held=1)
+_SELL = _moving(held=-1, sold=1)
+_RELEASE = _moving(held=-1)
+_TAKE_BACK = _moving(sold=-1)
+_SHIP = _moving(shipped=1)
+
+
 def hold(quantities: Mapping[int, int]) -> None:
     """锁定: set packs aside, all or none. Raises OutOfStock naming the packs that have too few."""
-    wanted = _by_pack(quantities)
-    held = _update(
-        quantities,
-        Stock.taken_in - Stock.held - Stock.sold >= wanted,
-        held=Stock.held + wanted,
-    )
-    if held != len(quantities):
-        raise _out_of_stock(quantities)
+    _move(_HOLD, quantities, rows=len(quantities), otherwise=lambda: _out_of_stock(quantities))
 
 
 def sell(quantities: Mapping[int, int]) -> None:
     """已售: what was held for an order is sold."""
-    wanted = _by_pack(quantities)
-    _update(quantities, None, held=Stock.held - wanted, sold=Stock.sold + wanted)
+    _move(_SELL, quantities)
 
 
 def release(quantities: Mapping[int, int]) -> None:
     """释放: what was held for an order is available again."""
-    _update(quantities, None, held=Stock.held - _by_pack(quantities))
+    _move(_RELEASE, quantities)
 
 
 def take_back(quantities: Mapping[int, int]) -> None:
     """退回货架: what was sold and never left is available again."""
-    _update(quantities, None, sold=Stock.sold - _by_pack(quantities))
+    _move(_TAKE_BACK, quantities)
 
 
 def ship(quantities: Mapping[int, int]) -> None:
     """What was sold leaves the merchant's hands."""
-    _update(quantities, None, shipped=Stock.shipped + _by_pack(quantities))
+    _move(_SHIP, quantities)
+
+
+def _move(statement: Statement, quantities: Mapping[int, int], **asked: Any) -> None:
+    values = {f"pack_{index}": pack_id for index, pack_id in enumerate(quantities)}
+    values |= {f"units_{index}": units for index, units in enumerate(quantities.values())}
+    change(statement, values, count=len(quantities), **asked)
 
 
 def _postings(debit: str, credit: str, quantities: Mapping[int, int]) -> list[Posting]:
     return [Posting(debit, credit, quantity, pack_id=pack_id) for pack_id, quantity in sorted(quantities.items())]
-
-
-def _by_pack(quantities: Mapping[int, int]) -> ColumnElement[int]:
-    return case(dict(quantities), value=Stock.pack_id)
-
-
-def _update(quantities: Mapping[int, int], condition: ColumnElement[bool] | None, **values: ColumnElement[int]) -> int:
-    own = select(Stock.pack_id).where(Stock.pack_id.in_(sorted(quantities)))
-    if db.session.get_bind().dialect.name == "postgresql":
-        # One statement locks all rows, in the order of their ids. SQLite has one writer and needs no order.
-        own = select(own.order_by(Stock.pack_id).with_for_update(key_share=True).cte("locked").c.pack_id)
-    statement = update(Stock).where(Stock.pack_id.in_(own)).values(**values)
-    if condition is not None:
-        statement = statement.where(condition)
-    return rows_changed(statement)
 
 
 def _out_of_stock(quantities: Mapping[int, int]) -> OutOfStock:

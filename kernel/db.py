@@ -1,11 +1,12 @@
 """The database: one metadata, one transaction helper, the column types both engines agree on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from flask_sqlalchemy import SQLAlchemy
+from psycopg.pq import TransactionStatus
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -84,8 +85,7 @@ def transaction() -> Iterator[None]:
     """Run a use-case: commit at its end, roll back on any error, then do what was left for after the commit."""
     session = db.session()
     assert not session.info.get("in_use_case"), "a use-case was called inside another"
-    # A read made before (who is signed in) must not fix this transaction's view of the world.
-    session.rollback()
+    _begin_anew(session)
     session.info["in_use_case"] = True
     session.info[_AFTER_COMMIT] = []
     # A transaction that reads first and writes later is refused at once by SQLite if somebody else wrote in
@@ -105,14 +105,29 @@ def transaction() -> Iterator[None]:
         call()
 
 
+def _begin_anew(session: Any) -> None:
+    """A read made before (who is signed in) must not fix a use-case's view of the world.
+
+    PostgreSQL's READ COMMITTED looks at the world anew for each statement: there the transaction that read goes on,
+    which saves two trips, and only what the session remembers is forgotten.
+    """
+    if session.get_bind().dialect.name == "postgresql" and session.in_transaction():
+        driver = session.connection().connection.driver_connection
+        if driver.info.transaction_status == TransactionStatus.INTRANS:
+            session.expire_all()
+            return
+    session.rollback()
+
+
 def after_commit(function: Callable[..., Any], **ids: Any) -> None:
     """Call `function` once the running use-case has committed, never while its rows are locked."""
     db.session().info[_AFTER_COMMIT].append(lambda: function(**ids))
 
 
-def rows_changed(statement: Executable) -> int:
+def rows_changed(statement: Executable, values: Mapping[str, Any] | None = None) -> int:
     """Execute an INSERT, UPDATE or DELETE and return how many rows it changed: 0 says its condition did not hold."""
-    result = db.session.execute(statement, execution_options={"synchronize_session": False, "preserve_rowcount": True})
+    options = {"synchronize_session": False, "preserve_rowcount": True}
+    result = db.session.execute(statement, values, execution_options=options)
     return int(cast("CursorResult[Any]", result).rowcount)
 
 

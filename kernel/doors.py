@@ -20,6 +20,14 @@ class ApiBlueprint(SmorestBlueprint):  # type: ignore[misc]  # the library has n
         super().__init__(name, import_name, **options)
         self.audience = audience
 
+    def arguments(self, schema: Any, **options: Any) -> Any:
+        """Take a request's body or query; the schema is made once, not for each request."""
+        return super().arguments(schema() if isinstance(schema, type) else schema, **options)
+
+    def response(self, status_code: int, schema: Any = None, **options: Any) -> Any:
+        """Give an answer; the schema is made once, not for each request."""
+        return super().response(status_code, schema() if isinstance(schema, type) else schema, **options)
+
 
 class PageBlueprint(Blueprint):
     """A set of pages for one audience."""

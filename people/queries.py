@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, Subquery, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Row, ScalarSelect, Select, Subquery, bindparam, func, or_, select
 
-from kernel.db import db
+from kernel.db import UtcDateTime, db
 from kernel.ids import digest
 from kernel.sealing import unseal
+from kernel.statements import Statement, change, fetch
 from people.models import (
     ApiToken,
     Credential,
@@ -67,15 +68,19 @@ class SignInView:
     seen_at: datetime
 
 
-def by_token(token: str, *, now: datetime) -> tuple[Identity, datetime | None] | None:
-    """Return who a live bearer token belongs to and when it was last noted as used, by one statement."""
-    query = _who(
-        ApiToken.token_hash == digest(token),
-        ApiToken.expires_at > now,
+_BY_TOKEN = Statement(
+    lambda _: _who(
+        ApiToken.token_hash == bindparam("token_hash"),
+        ApiToken.expires_at > bindparam("now", type_=UtcDateTime),
         ApiToken.revoked_at.is_(None),
         more=(ApiToken.scopes, ApiToken.method, ApiToken.last_used_at),
     ).join(ApiToken, ApiToken.person_id == Person.id)
-    rows = db.session.execute(query).all()
+)
+
+
+def by_token(token: str, *, now: datetime) -> tuple[Identity, datetime | None] | None:
+    """Return who a live bearer token belongs to and when it was last noted as used, by one statement."""
+    rows = fetch(_BY_TOKEN, {"token_hash": digest(token), "now": now})
     identity = _identity(rows)
     if identity is None:
         return None
@@ -83,13 +88,12 @@ def by_token(token: str, *, now: datetime) -> tuple[Identity, datetime | None] |
     return replace(identity, scopes=tuple(first.scopes.split()), method=first.method), first.last_used_at
 
 
-def by_sign_in(secret: str, *, now: datetime) -> tuple[Identity, SignInView] | None:
-    """Return who is signed in by a cookie's secret, and the sign-in itself, by one statement."""
-    query = _who(
-        SignIn.token_hash == digest(secret),
+_BY_SIGN_IN = Statement(
+    lambda _: _who(
+        SignIn.token_hash == bindparam("token_hash"),
         SignIn.ended_at.is_(None),
-        SignIn.idle_until > now,
-        SignIn.expires_at > now,
+        SignIn.idle_until > bindparam("now", type_=UtcDateTime),
+        SignIn.expires_at > bindparam("now", type_=UtcDateTime),
         more=(
             SignIn.id.label("sign_in_id"),
             SignIn.method,
@@ -97,7 +101,12 @@ def by_sign_in(secret: str, *, now: datetime) -> tuple[Identity, SignInView] | N
             SignIn.seen_at,
         ),
     ).join(SignIn, SignIn.person_id == Person.id)
-    rows = db.session.execute(query).all()
+)
+
+
+def by_sign_in(secret: str, *, now: datetime) -> tuple[Identity, SignInView] | None:
+    """Return who is signed in by a cookie's secret, and the sign-in itself, by one statement."""
+    rows = fetch(_BY_SIGN_IN, {"token_hash": digest(secret), "now": now})
     identity = _identity(rows)
     if identity is None:
         return None
@@ -159,14 +168,19 @@ def station(station_id: int) -> PickupStation | None:
     return db.session.get(PickupStation, station_id)
 
 
-def station_name(station_id: int | None) -> ScalarSelect[str | None]:
+def station_name(station_id: BindParameter[int]) -> ScalarSelect[str | None]:
     """Return a pickup station's name as something a statement of a room above can carry."""
     return select(PickupStation.name).where(PickupStation.id == station_id).scalar_subquery()
 
 
+_LOCK_MEMBER = Statement(
+    lambda _: select(Member.id).where(Member.id == bindparam("member_id")).with_for_update(key_share=True)
+)
+
+
 def lock_member(member_id: int) -> None:
     """Let one member's orders be placed one after the other: their limits are counted behind this lock."""
-    db.session.execute(select(Member.id).where(Member.id == member_id).with_for_update(key_share=True))
+    change(_LOCK_MEMBER, {"member_id": member_id})
 
 
 def names(person_ids: Iterable[int | None]) -> dict[int, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Subquery, and_, func, select
+from sqlalchemy import BindParameter, ColumnElement, Row, Subquery, and_, func, select
 
 from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
@@ -130,7 +130,7 @@ def slugs() -> dict[int, str]:
     return {key: slug for key, slug in db.session.execute(select(Campaign.id, Campaign.slug))}
 
 
-def purse_table(*, slug: str, member_id: int | None) -> Subquery:
+def purse_table(*, slug: BindParameter[str], member_id: BindParameter[int]) -> Subquery:
     """Return one row for an order to be placed: the campaign's rule and period and the member's voucher if any."""
     balance = Voucher.face_fen - Voucher.held_fen - Voucher.redeemed_fen - Voucher.expired_fen - Voucher.revoked_fen
     return (

@@ -6,13 +6,14 @@ with its entry.
 
 from datetime import datetime
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from finance.ledger import rules as ledger
 from finance.ledger.rules import Posting
-from kernel.db import db, rows_changed
+from kernel.db import Id, db, rows_changed
 from kernel.errors import DomainError, OverLimit
+from kernel.statements import Statement, change
 from voucher.models import Campaign, Voucher
 
 CODE_BASE = 10_000_000  # a voucher's code ends in this plus the member's id
@@ -42,23 +43,31 @@ def _posting(debit: str, credit: str, amount_fen: int, *, campaign_id: int, vouc
     return [Posting(debit, credit, amount_fen, campaign_id=campaign_id, voucher_id=voucher_id)]
 
 
+_BALANCE = Voucher.face_fen - Voucher.held_fen - Voucher.redeemed_fen - Voucher.expired_fen - Voucher.revoked_fen
+_HOLD = Statement(
+    lambda _: (
+        update(Voucher)
+        .where(
+            Voucher.id == bindparam("voucher_id", type_=Id),
+            Voucher.revoked_at.is_(None),
+            Voucher.expired_at.is_(None),
+            bindparam("amount_fen", type_=Id) <= _BALANCE,
+        )
+        .values(held_fen=Voucher.held_fen + bindparam("amount_fen", type_=Id))
+    )
+)
+
+
 def hold(*, voucher_id: int, campaign_id: int, amount_fen: int) -> list[Posting]:
     """预占: set part of the balance aside. Raises InsufficientVoucherBalance, also for a revoked voucher."""
     if amount_fen == 0:
         return []
-    held = rows_changed(
-        update(Voucher)
-        .where(
-            Voucher.id == voucher_id,
-            Voucher.revoked_at.is_(None),
-            Voucher.expired_at.is_(None),
-            Voucher.face_fen - Voucher.held_fen - Voucher.redeemed_fen - Voucher.expired_fen - Voucher.revoked_fen
-            >= amount_fen,
-        )
-        .values(held_fen=Voucher.held_fen + amount_fen)
+    change(
+        _HOLD,
+        {"voucher_id": voucher_id, "amount_fen": amount_fen},
+        rows=1,
+        otherwise=lambda: InsufficientVoucherBalance("福利券余额不足。"),
     )
-    if held == 0:
-        raise InsufficientVoucherBalance("福利券余额不足。")
     return _posting(
         ledger.VOUCHER_BALANCE, ledger.VOUCHER_HELD, amount_fen, campaign_id=campaign_id, voucher_id=voucher_id
     )

@@ -1,7 +1,6 @@
 """Posting: the verb every room above uses when money or stock has moved."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +9,9 @@ from sqlalchemy import insert, literal, null
 from finance.ledger.models import PostingRow
 from finance.ledger.rules import Cause, Posting
 from kernel.db import db
+from kernel.statements import change, numbered, rows_into
+
+_POST = rows_into(PostingRow, leaving_out=("id",))
 
 
 def post(cause: Cause, postings: Sequence[Posting], *, now: datetime) -> None:
@@ -27,8 +29,8 @@ def post(cause: Cause, postings: Sequence[Posting], *, now: datetime) -> None:
         "reason": cause.reason,
         "at": now,
     }
-    rows = [{**shared, "line": line, **asdict(posting)} for line, posting in enumerate(postings, start=1)]
-    db.session.execute(insert(PostingRow).values(rows))
+    rows = [{**shared, "line": line, **posting.__dict__} for line, posting in enumerate(postings, start=1)]
+    change(_POST, numbered(rows), count=len(rows))
 
 
 def post_issue(vouchers: Any, *, debit: str, credit: str, now: datetime) -> None:

@@ -5,15 +5,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, func, literal, select
+from sqlalchemy import Row, Select, String, bindparam, func, literal, select
 
 from catalog import queries as catalog_queries
-from kernel.db import db
+from kernel.db import Id, UtcDateTime, db
 from kernel.errors import NotFound
 from kernel.ids import as_id
 from kernel.paging import Page, page_of
+from kernel.statements import Statement, fetch
 from orders.models import Order, OrderLine, Parcel, Recipient
-from orders.rules import Line, parcel_id
+from orders.rules import REFUNDABLE, Line, parcel_id
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 
@@ -93,8 +94,23 @@ def basket(
     the pack the member has bought, the pickup station's name, and the answer this idempotency key got before. One row
     without a pack where none of the packs exists; no row where the campaign does not.
     """
-    purse = voucher_queries.purse_table(slug=slug, member_id=member_id)
-    pack = catalog_queries.pack_table(pack_ids)
+    values = {
+        "slug": slug,
+        "member_id": member_id,
+        "placed_by": placed_by,
+        "idempotency_key": idempotency_key,
+        "station_id": station_id,
+        "now": now,
+    }
+    values |= {f"pack_{index}": pack_id for index, pack_id in enumerate(pack_ids)}
+    return fetch(_BASKET, values, count=len(pack_ids))
+
+
+def _basket(packs: int) -> Select[Any]:
+    member_id = bindparam("member_id", type_=Id)
+    purse = voucher_queries.purse_table(slug=bindparam("slug", type_=String), member_id=member_id)
+    pack = catalog_queries.pack_table([bindparam(f"pack_{index}", type_=Id) for index in range(packs)])
+    now = bindparam("now", type_=UtcDateTime)
     unpaid = select(func.count()).where(
         Order.member_id == member_id, Order.status == "pending_payment", Order.expires_at > now
     )
@@ -105,29 +121,36 @@ def basket(
             OrderLine.pack_id == pack.c.pack_id,
             Order.member_id == member_id,
             Order.campaign_id == purse.c.campaign_id,
-            Order.status.in_(("pending_payment", "paid", "fulfilling", "completed")),
+            Order.status.in_([literal(status) for status in ("pending_payment", *REFUNDABLE)]),
             purse.c.pack_limit.is_not(None),
         )
         .correlate(pack, purse)
     )
-    first = select(Order.request_hash, Order.answer).where(
-        Order.placed_by == placed_by, Order.idempotency_key == idempotency_key
+    first_answer = (
+        select(Order.request_hash, Order.answer)
+        .where(
+            Order.placed_by == bindparam("placed_by", type_=Id),
+            Order.idempotency_key == bindparam("idempotency_key", type_=String),
+        )
+        .subquery("first_answer")
     )
-    first_answer = first.subquery("first_answer")
-    return db.session.execute(
+    return (
         select(
             purse,
             pack,
             unpaid.scalar_subquery().label("unpaid"),
             bought.scalar_subquery().label("bought"),
-            people_queries.station_name(station_id).label("station_name"),
+            people_queries.station_name(bindparam("station_id", type_=Id)).label("station_name"),
             first_answer.c.request_hash.label("first_hash"),
             first_answer.c.answer.label("first_answer"),
         )
         .select_from(purse)
         .outerjoin(pack, literal(True))
         .outerjoin(first_answer, literal(True))
-    ).all()
+    )
+
+
+_BASKET = Statement(_basket)
 
 
 def lines_of(order_ids: Iterable[int]) -> dict[int, list[Line]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, select, update
 
 from catalog import steps as catalog_steps
 from catalog.steps import OutOfStock
@@ -17,6 +17,7 @@ from kernel.errors import DomainError, Invalid, NotFound, OverLimit, StateConfli
 from kernel.idempotency import Answer, Once
 from kernel.ids import as_id, new_id
 from kernel.money import MAX_FEN
+from kernel.statements import change, numbered, rows_into, together
 from orders import queries, schemas
 from orders.models import Order, OrderLine
 from orders.queries import OrderView, parcels_from_lines
@@ -27,6 +28,8 @@ from voucher import queries as voucher_queries
 from voucher import steps as voucher_steps
 from voucher.rules import OPEN, CampaignClosed, Purse, Quote, SpendAndSave, campaign_status, quote, reason_for
 from voucher.steps import InsufficientVoucherBalance
+
+_ANSWER = schemas.Order()
 
 
 class PriceChanged(DomainError):
@@ -192,7 +195,7 @@ def _place(
     now: datetime,
 ) -> Answer:
     quantities = quantities_of(wanted)
-    with transaction():
+    with transaction(), together():
         people_queries.lock_member(member_id)
         rows = queries.basket(
             slug=slug,
@@ -211,7 +214,7 @@ def _place(
         _refuse_over_limit(rows, quantities, terms=terms)
 
         order = _order_view(priced, slug=slug, delivery=_placed_delivery(delivery, rows[0]), terms=terms, now=now)
-        answer = idempotency.answer_of(schemas.Order().dump(order))
+        answer = idempotency.answer_of(_ANSWER.dump(order))
         postings: list[Posting] = []
         if priced.voucher_id is not None:
             postings += voucher_steps.hold(
@@ -270,34 +273,45 @@ def _order_view(priced: Priced, *, slug: str, delivery: dict[str, Any], terms: T
 
 
 def _write(order: OrderView, priced: Priced, *, member_id: int, once: Once, answer: Answer) -> None:
-    db.session.execute(
-        insert(Order).values(
-            id=order.id,
-            campaign_id=order.campaign_id,
-            buyer_kind=MEMBER_BUYER,
-            member_id=member_id,
-            placed_by=once.person_id,
-            voucher_id=priced.voucher_id if order.discount_fen else None,
-            status=order.status,
-            step_fen=order.step_fen,
-            save_fen=order.save_fen,
-            subtotal_fen=order.subtotal_fen,
-            discount_fen=order.discount_fen,
-            payable_fen=order.payable_fen,
-            delivery=order.delivery,
-            placed_at=order.placed_at,
-            expires_at=order.expires_at,
-            idempotency_key=once.key,
-            request_hash=once.request_hash,
-            answer=answer.text,
-        )
-    )
+    values = {
+        "id": order.id,
+        "campaign_id": order.campaign_id,
+        "buyer_kind": MEMBER_BUYER,
+        "member_id": member_id,
+        "placed_by": once.person_id,
+        "voucher_id": priced.voucher_id if order.discount_fen else None,
+        "status": order.status,
+        "step_fen": order.step_fen,
+        "save_fen": order.save_fen,
+        "subtotal_fen": order.subtotal_fen,
+        "discount_fen": order.discount_fen,
+        "payable_fen": order.payable_fen,
+        "delivery": order.delivery,
+        "placed_at": order.placed_at,
+        "expires_at": order.expires_at,
+        "holds": 1,
+        "idempotency_key": once.key,
+        "request_hash": once.request_hash,
+        "answer": answer.text,
+    }
+    change(_INSERT_ORDER, numbered([values]))
     write_lines(order.id, order.lines)
+
+
+_INSERT_ORDER = rows_into(
+    Order,
+    leaving_out=(
+        *("union_id", "paid_at", "closed_at", "submitted_by", "submitted_at", "decided_by", "decided_at"),
+        "reject_reason",
+    ),
+)
+_INSERT_LINES = rows_into(OrderLine)
 
 
 def write_lines(order_id: int, lines: Sequence[Line]) -> None:
     """Write an order's lines by one INSERT, in the caller's transaction."""
-    db.session.execute(insert(OrderLine).values([{"order_id": order_id, **line.__dict__} for line in lines]))
+    rows = [{"order_id": order_id, **line.__dict__} for line in lines]
+    change(_INSERT_LINES, numbered(rows), count=len(rows))
 
 
 def cancel(*, number: str, member_id: int | None, now: datetime) -> OrderView:

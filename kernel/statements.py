@@ -1,0 +1,229 @@
+"""Statements that are built once and sent together: what the hottest paths are made of.
+
+A `Statement` is SQLAlchemy's, built once for each number of rows it is for; on PostgreSQL its text is kept too and goes
+to the driver as it is, so that neither building nor compiling is paid again. Inside `together()` statements that only
+change something wait, and go in one trip with the next one that reads, or at the block's end; each answer is then
+checked in the order the statements were given. On SQLite, which is no trip away, each is executed at once.
+"""
+
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import psycopg
+from sqlalchemy import Connection, Dialect, Executable, Table, bindparam, event, insert
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ClauseElement
+
+from kernel.db import Base, db, rows_changed
+from kernel.errors import DomainError
+
+_WAITING = "huigong_waiting"
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A statement's text for PostgreSQL, how its values are put, and how its rows are read."""
+
+    sql: str
+    fixed: Values
+    put: Mapping[str, Callable[[Any], Any]]
+    row: Callable[[Sequence[Any]], Any] | None
+    read: tuple[tuple[int, Callable[[Any], Any]], ...]
+
+    def values(self, given: Values) -> dict[str, Any]:
+        values = {**self.fixed, **given}
+        for name, process in self.put.items():
+            values[name] = process(values[name])
+        return values
+
+    def rows(self, found: Sequence[Sequence[Any]]) -> list[Any]:
+        assert self.row is not None
+        if not self.read:
+            return [self.row(one) for one in found]
+        rows = []
+        for one in found:
+            cells = list(one)
+            for at, process in self.read:
+                cells[at] = process(cells[at])
+            rows.append(self.row(cells))
+        return rows
+
+
+class Statement:
+    """A statement with bound parameters, `build(count)` giving it for `count` rows or things."""
+
+    def __init__(self, build: Callable[[int], Executable]) -> None:
+        self._build = build
+        self._built: dict[int, Executable] = {}
+        self._texts: dict[int, _Text] = {}
+
+    def built(self, count: int) -> Executable:
+        """Return SQLAlchemy's statement."""
+        if count not in self._built:
+            self._built[count] = self._build(count)
+        return self._built[count]
+
+    def text(self, count: int, dialect: Dialect) -> _Text:
+        """Return what is sent to PostgreSQL."""
+        if count not in self._texts:
+            self._texts[count] = _text_of(self.built(count), dialect)
+        return self._texts[count]
+
+
+def _text_of(statement: Executable, dialect: Dialect) -> _Text:
+    compiled = cast(SQLCompiler, cast(ClauseElement, statement).compile(dialect=dialect))
+    put: dict[str, Callable[[Any], Any]] = {}
+    for name, bound in compiled.binds.items():
+        process = bound.type.dialect_impl(dialect).bind_processor(dialect)
+        if process is not None:
+            put[name] = process
+    columns = compiled._result_columns
+    row, read = None, []
+    if columns:
+        row_type: Any = namedtuple("Row", [column.keyname for column in columns], rename=True)  # type: ignore[misc]
+        row = row_type._make
+        for at, column in enumerate(columns):
+            process = column.type.dialect_impl(dialect).result_processor(dialect, None)
+            if process is not None:
+                read.append((at, process))
+    fixed = {name: bound.effective_value for name, bound in compiled.binds.items() if not bound.required}
+    return _Text(compiled.string, fixed, put, row, tuple(read))
+
+
+def rows_into(model: type[Base], *, leaving_out: Sequence[str] = ()) -> Statement:
+    """Return the INSERT of as many rows as are counted, with every column of a table but those left out.
+
+    A row's values are all given (`numbered`): no default of the model is filled in.
+    """
+    table = cast(Table, model.__table__)
+    columns = [column for column in table.columns if column.key not in leaving_out]
+
+    def build(count: int) -> Executable:
+        return insert(table).values(
+            [
+                {column.key: bindparam(f"{column.key}_{index}", type_=column.type) for column in columns}
+                for index in range(count)
+            ]
+        )
+
+    return Statement(build)
+
+
+def numbered(rows: Sequence[Values]) -> dict[str, Any]:
+    """Return the values of several rows for a `rows_into`."""
+    return {f"{name}_{index}": value for index, row in enumerate(rows) for name, value in row.items()}
+
+
+@dataclass
+class _Sent:
+    """One statement on its way, and what is asked of its answer."""
+
+    text: _Text
+    values: Values
+    rows: int | None = None
+    otherwise: Callable[[], DomainError] | None = None
+
+    def check(self, changed: int) -> None:
+        if self.rows is not None and changed != self.rows:
+            assert self.otherwise is not None, f"{changed} rows changed, not {self.rows}"
+            raise self.otherwise()
+
+
+def _on_postgresql() -> bool:
+    return db.session.get_bind().dialect.name == "postgresql"
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Let the statements of this block that only change something be sent with the next that reads, or at its end.
+
+    Anything else that is sent within the block goes after what waits, so the order in the code is the order in the
+    database.
+    """
+    if not _on_postgresql():
+        yield
+        return
+    connection = db.session.connection()
+    connection.info[_WAITING] = []
+    try:
+        yield
+        _send(connection, connection.info[_WAITING])
+    finally:
+        del connection.info[_WAITING]
+
+
+def change(
+    statement: Statement,
+    values: Values,
+    *,
+    count: int = 1,
+    rows: int | None = None,
+    otherwise: Callable[[], DomainError] | None = None,
+) -> None:
+    """Execute a statement that changes rows; where it changes other than `rows`, raise what `otherwise` makes.
+
+    `otherwise` may read: it is called once the answer is there.
+    """
+    if not _on_postgresql():
+        if rows is None:
+            db.session.execute(statement.built(count), values)
+        elif rows_changed(statement.built(count), values) != rows:
+            assert otherwise is not None
+            raise otherwise()
+        return
+    connection = db.session.connection()
+    sent = _Sent(statement.text(count, connection.dialect), values, rows, otherwise)
+    waiting = connection.info.get(_WAITING)
+    if waiting is None:
+        _send(connection, [sent])
+    else:
+        waiting.append(sent)
+
+
+def fetch(statement: Statement, values: Values, *, count: int = 1) -> Sequence[Any]:
+    """Execute a statement that reads, after whatever waits, and return its rows: their columns are attributes."""
+    if not _on_postgresql():
+        return db.session.execute(statement.built(count), values).all()
+    connection = db.session.connection()
+    waiting = connection.info.get(_WAITING, [])
+    text = statement.text(count, connection.dialect)
+    waiting.append(_Sent(text, values))
+    return text.rows(_send(connection, waiting))
+
+
+def _send(connection: Connection, waiting: list[_Sent]) -> Sequence[Sequence[Any]]:
+    """Send what waits in one trip, check each answer in order, and return the last one's rows."""
+    if not waiting:
+        return []
+    sent, waiting[:] = list(waiting), []
+    driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    cursors = []
+    try:
+        with driver.pipeline():
+            for one in sent:
+                cursor = driver.cursor()
+                # Whoever listens to what is executed hears of these, too; they have no context of SQLAlchemy's.
+                for heard in connection.dispatch.before_cursor_execute:
+                    heard(connection, cursor, one.text.sql, {}, None, False)
+                cursor.execute(one.text.sql, one.text.values(one.values))
+                cursors.append(cursor)
+    except psycopg.Error as error:
+        # As SQLAlchemy would have raised it.
+        raise DBAPIError.instance(None, None, error, psycopg.Error, dialect=connection.dialect) from error
+    for one, cursor in zip(sent, cursors, strict=True):
+        one.check(cursor.rowcount)
+    return cursors[-1].fetchall() if sent[-1].text.row is not None else []
+
+
+@event.listens_for(Engine, "before_cursor_execute")
+def _what_waits_goes_first(
+    connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
+) -> None:
+    if context is not None and (waiting := connection.info.get(_WAITING)):
+        _send(connection, waiting)

@@ -1,0 +1,80 @@
+"""Statements sent together: in the order they were given, each answer checked, nothing left behind."""
+
+import pytest
+from sqlalchemy import bindparam, event, select, update
+from sqlalchemy.exc import IntegrityError
+
+from kernel.db import db, transaction
+from kernel.errors import StateConflict
+from kernel.statements import Statement, change, fetch, numbered, rows_into, together
+from people.models import Person, PickupStation
+
+RENAME = Statement(lambda _: update(Person).where(Person.name == bindparam("was")).values(name=bindparam("becomes")))
+NAMES = Statement(lambda _: select(Person.id, Person.name).where(Person.phone == bindparam("phone")))
+STATIONS = rows_into(PickupStation)
+PHONE = "13800000001"
+
+
+def rename_together(*names, and_then=lambda: None):
+    """Rename people one after the other, all sent together; each must have been there."""
+    with transaction(), together():
+        for was, becomes in names:
+            missing = StateConflict(f"没有{was}")
+            change(RENAME, {"was": was, "becomes": becomes}, rows=1, otherwise=lambda missing=missing: missing)
+        and_then()
+
+
+def name_now():
+    db.session.rollback()
+    return db.session.scalar(select(Person.name).where(Person.phone == PHONE))
+
+
+def test_what_waits_is_sent_before_whatever_reads_and_at_the_end(world):
+    with world.app.app_context():
+        with transaction(), together():
+            change(RENAME, {"was": "会员1", "becomes": "甲"}, rows=1, otherwise=StateConflict)
+            assert [row.name for row in fetch(NAMES, {"phone": PHONE})] == ["甲"]
+            change(RENAME, {"was": "甲", "becomes": "乙"}, rows=1, otherwise=StateConflict)
+            assert db.session.scalar(select(Person.name).where(Person.phone == PHONE)) == "乙", "SQLAlchemy's own too"
+            change(RENAME, {"was": "乙", "becomes": "丙"}, rows=1, otherwise=StateConflict)
+        assert name_now() == "丙"
+
+
+def test_an_answer_that_is_not_as_asked_undoes_everything(world):
+    with world.app.app_context():
+        with pytest.raises(StateConflict, match="没有无名"):
+            rename_together(("会员1", "甲"), ("无名", "x"), ("甲", "乙"))
+        assert name_now() == "会员1"
+
+
+def test_a_constraint_speaks_as_sqlalchemy_does_and_the_connection_lives_on(world):
+    rows = [
+        {"id": key, "code": code, "name": "站", "address": "某路", "hours": ""}
+        for key, code in ((101, "T1"), (102, "T2"), (103, "T1"))
+    ]
+    with world.app.app_context():
+        with pytest.raises(IntegrityError):
+            rename_together(("会员1", "甲"), and_then=lambda: change(STATIONS, numbered(rows), count=3))
+        assert name_now() == "会员1"
+        with transaction():
+            change(STATIONS, numbered(rows[:2]), count=2)
+        assert db.session.scalars(select(PickupStation.code).order_by(PickupStation.id)).all() == ["S1", "T1", "T2"]
+
+
+def test_on_postgresql_several_go_in_one_trip(world):
+    with world.app.app_context():
+        heard = []
+
+        def listen(connection, cursor, statement, parameters, context, executemany):
+            heard.append(statement.split()[0])
+
+        event.listen(db.engine, "before_cursor_execute", listen)
+        try:
+            with transaction(), together():
+                change(RENAME, {"was": "会员1", "becomes": "甲"}, rows=1, otherwise=StateConflict)
+                waiting = [word for word in heard if word == "UPDATE"]
+                change(RENAME, {"was": "会员2", "becomes": "乙"}, rows=1, otherwise=StateConflict)
+        finally:
+            event.remove(db.engine, "before_cursor_execute", listen)
+        assert [word for word in heard if word != "BEGIN"] == ["UPDATE", "UPDATE"]
+        assert len(waiting) == (0 if db.engine.dialect.name == "postgresql" else 1)
