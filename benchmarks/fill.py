@@ -4,6 +4,7 @@ Orders are of two packs (¥200, ¥40 of it saved while the voucher lasts) and in
 twenty, one was cancelled, one is paid and waits for its parcels, the others are completed. PostgreSQL only.
 """
 
+import secrets
 from datetime import datetime, timedelta
 
 from flask import Flask
@@ -12,6 +13,7 @@ from sqlalchemy import text
 from catalog import services as catalog_services
 from kernel import clock
 from kernel.db import db
+from kernel.ids import digest
 from people.services import arrivals
 from voucher import services as voucher_services
 
@@ -22,7 +24,7 @@ EPOCH_MS = 1_577_836_800_000  # kernel.ids counts from here
 ORDERS_AT_ONCE = 100_000
 
 
-def people(app: Flask, *, members: int, stock: int = 10_000_000) -> None:
+def people(app: Flask, *, members: int, stock: int = 10_000_000, face_fen: int = FACE_FEN) -> None:
     """Make unions, merchants, packs, a campaign and members; vouchers are issued apart, so that it can be timed."""
     now = clock.now()
     with app.app_context():
@@ -68,9 +70,9 @@ def people(app: Flask, *, members: int, stock: int = 10_000_000) -> None:
                 "ends_at": now + timedelta(days=40),
                 "step_fen": 10000,
                 "save_fen": 2000,
-                "face_fen": FACE_FEN,
+                "face_fen": face_fen,
                 "tiers_fen": [PRICE_FEN],
-                "member_budget_fen": (members + 1000) * FACE_FEN,
+                "member_budget_fen": (members + 1000) * face_fen,
                 "bulk_budget_fen": 10**9,
                 "issue_mode": "push",
             },
@@ -92,6 +94,60 @@ def people(app: Flask, *, members: int, stock: int = 10_000_000) -> None:
         )
         run("ANALYZE people, members")
         db.session.remove()
+
+
+def tokens(app: Flask) -> list[str]:
+    """Give every member a bearer token, and return them in the members' order.
+
+    A second row for each has the member's place as its hash: pgbench can make that, and no bearer can.
+    """
+    with app.app_context():
+        ids = list(db.session.scalars(text("SELECT person_id FROM members ORDER BY id")))
+        made = [f"hg_{secrets.token_urlsafe(24)}" for _ in ids]
+        rows = [
+            {"hash": hashed, "id": 2 * place + second, "person": person_id}
+            for place, (person_id, token) in enumerate(zip(ids, made, strict=True))
+            for second, hashed in enumerate((digest(token), str(place)))
+        ]
+        db.session.rollback()
+        with db.engine.begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO api_tokens (token_hash, id, person_id, name, scopes, method, created_at, expires_at,"
+                    " last_used_at) VALUES (:hash, :id, :person, 'bench', 'read orders', 'code', now(),"
+                    " now() + interval '1 day', now() + interval '1 day')"
+                ),
+                rows,
+            )
+        db.session.remove()
+    return made
+
+
+def pack_ids(app: Flask) -> list[str]:
+    """Return the packs' ids as clients name them."""
+    with app.app_context():
+        found = [str(key) for key in db.session.scalars(text("SELECT id FROM gift_packs WHERE code LIKE 'K%' ORDER BY id"))]
+        db.session.remove()
+    return found
+
+
+def leave(pack_id: int, units: int) -> None:
+    """Leave so many units of a pack available, with the posting that says so."""
+    with db.engine.begin() as connection:
+        gone = connection.execute(
+            text(
+                "WITH old AS (SELECT taken_in - held - sold - :units AS gone FROM stocks WHERE pack_id = :pack FOR UPDATE)"
+                " UPDATE stocks SET taken_in = taken_in - old.gone FROM old WHERE pack_id = :pack RETURNING old.gone"
+            ),
+            {"units": units, "pack": pack_id},
+        ).scalar_one()
+        connection.execute(
+            text(
+                "INSERT INTO ledger_postings (entry, line, kind, debit, credit, amount, pack_id, at)"
+                " VALUES ('leave:' || :pack, 1, 'stock', 'stock.available', 'stock.source', :gone, :pack, now())"
+            ),
+            {"gone": gone, "pack": pack_id},
+        )
 
 
 def vouchers(app: Flask) -> None:

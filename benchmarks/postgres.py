@@ -1,5 +1,7 @@
 """A real PostgreSQL of the benchmark's own, at default durability, with its own pgbench."""
 
+import socket
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +44,31 @@ def new_database(server_uri: str, name: str) -> str:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         connection.execute(f"CREATE DATABASE {name}")
     return address_of(server_uri, name)
+
+
+def drop_database(server_uri: str, name: str) -> None:
+    """Remove a database."""
+    with psycopg.connect(server_uri, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def free_port() -> int:
+    """Return a port of loopback nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def wait_for(port: int) -> None:
+    """Wait until somebody listens on a port. Raises TimeoutError after half a minute."""
+    for _ in range(300):
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(f"nobody listens on {port}")
 
 
 def app_on(url: str) -> Flask:

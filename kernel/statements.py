@@ -140,11 +140,12 @@ def _on_postgresql() -> bool:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def together(*, as_one: bool = False) -> Iterator[None]:
     """Let the statements of this block that only change something be sent with the next that reads, or at its end.
 
     Anything else that is sent within the block goes after what waits, so the order in the code is the order in the
-    database.
+    database. With `as_one` those that wait at the block's end become one statement (a CTE each): they must not touch
+    the same row, since none of them sees what another did; PostgreSQL runs them in the order given.
     """
     if not _on_postgresql():
         yield
@@ -153,7 +154,11 @@ def together() -> Iterator[None]:
     connection.info[_WAITING] = []
     try:
         yield
-        _send(connection, connection.info[_WAITING])
+        waiting = connection.info[_WAITING]
+        if as_one and len(waiting) > 1:
+            _send_as_one(connection, waiting)
+        else:
+            _send(connection, waiting)
     finally:
         del connection.info[_WAITING]
 
@@ -219,6 +224,30 @@ def _send(connection: Connection, waiting: list[_Sent]) -> Sequence[Sequence[Any
     for one, cursor in zip(sent, cursors, strict=True):
         one.check(cursor.rowcount)
     return cursors[-1].fetchall() if sent[-1].text.row is not None else []
+
+
+_combined: dict[tuple[int, ...], _Text] = {}
+
+
+def _send_as_one(connection: Connection, waiting: list[_Sent]) -> None:
+    """Send what waits as one statement and check what each part of it changed."""
+    sent, waiting[:] = list(waiting), []
+    key = tuple(id(one.text) for one in sent)  # the texts are kept for good, so their ids are theirs
+    if key not in _combined:
+        parts = [
+            f"w{place} AS ({one.text.sql.replace('%(', f'%(w{place}_')} RETURNING 1)" for place, one in enumerate(sent)
+        ]
+        counts = ", ".join(f"(SELECT count(*) FROM w{place})" for place in range(len(sent)))
+        row: Callable[[Sequence[Any]], Any] = tuple
+        _combined[key] = _Text(f"WITH {', '.join(parts)} SELECT {counts}", {}, {}, row, ())
+    values = {
+        f"w{place}_{name}": value
+        for place, one in enumerate(sent)
+        for name, value in one.text.values(one.values).items()
+    }
+    [changed] = _send(connection, [_Sent(_combined[key], values)])
+    for one, count in zip(sent, changed, strict=True):
+        one.check(count)
 
 
 @event.listens_for(Engine, "before_cursor_execute")

@@ -195,7 +195,7 @@ def _place(
     now: datetime,
 ) -> Answer:
     quantities = quantities_of(wanted)
-    with transaction(), together():
+    with transaction(), together(as_one=True):
         people_queries.lock_member(member_id)
         rows = queries.basket(
             slug=slug,
