@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validates_schema
 
-from kernel.schemas import Base, IdField, Length, Moment, OneOf, PageArgs, Range, Text, fen, text
+from kernel.schemas import Base, IdField, Length, ListOf, Moment, OneOf, PageArgs, Range, Text, fen, text
 
 
 class PackArgs(PageArgs):
@@ -81,7 +81,7 @@ class NewPack(Base):
     tier_fen = fen(minimum=1, required=False, load_default=None, allow_none=True)
     category = fields.String(load_default="food", validate=OneOf(("food", "household")))
     description = Text(load_default="", validate=Length(max=200))
-    contents = fields.List(fields.Nested(Content), required=True, validate=Length(min=1, max=30))
+    contents = ListOf(fields.Nested(Content), required=True, validate=Length(min=1, max=30))
 
     @validates_schema(skip_on_field_errors=True)
     def _priced(self, data: dict[str, Any], **_: Any) -> None:

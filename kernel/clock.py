@@ -11,6 +11,24 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def is_plausible(day: date) -> bool:
+    """Return whether a day is of a year that every zone and both engines can tell the time of."""
+    return 1900 <= day.year <= 2999
+
+
+def day_of(text: str) -> date | None:
+    """Return the day a form's field names, or None where it names none.
+
+    >>> day_of("2027-01-27"), day_of("0001-01-01"), day_of("27.1.2027")
+    (datetime.date(2027, 1, 27), None, None)
+    """
+    try:
+        day = datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        return None
+    return day if is_plausible(day) else None
+
+
 def local(moment: datetime) -> datetime:
     """Return a moment as the campaign's zone reads it."""
     return moment.astimezone(SHANGHAI)

@@ -65,7 +65,8 @@ class Answer:
 def request_once(*, person_id: int, key: str, route: str, body: Any) -> Once:
     """Return the identity of a request: its route and content, whatever the order of the fields."""
     content = json.dumps([route, body], sort_keys=True, ensure_ascii=False, default=str)
-    return Once(person_id=person_id, key=key, request_hash=hashlib.sha256(content.encode()).hexdigest())
+    request_hash = hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
+    return Once(person_id=person_id, key=key, request_hash=request_hash)
 
 
 def answer_of(content: Any) -> Answer:

@@ -6,7 +6,7 @@ from typing import Any
 from flask_babel import gettext
 from marshmallow import ValidationError, fields, validates_schema
 
-from kernel.schemas import Base, IdField, Length, Moment, OneOf, PageArgs, Range, Text, fen, text
+from kernel.schemas import Base, IdField, Instant, Length, ListOf, Moment, OneOf, PageArgs, Range, Text, fen, text
 from orders.why import Sentence
 from people.rules import masked, normal_phone
 
@@ -25,7 +25,7 @@ class QuoteRequest(Base):
     """What to price."""
 
     campaign = text(40)
-    lines = fields.List(fields.Nested(WantedLine), required=True, validate=Length(min=1, max=MAX_LINES))
+    lines = ListOf(fields.Nested(WantedLine), required=True, validate=Length(min=1, max=MAX_LINES))
 
 
 class Delivery(Base):
@@ -86,7 +86,7 @@ class RosterEntry(Base):
 class Roster(Base):
     """A roster as JSON."""
 
-    recipients = fields.List(fields.Nested(RosterEntry), required=True, validate=Length(min=1, max=20_000))
+    recipients = ListOf(fields.Nested(RosterEntry), required=True, validate=Length(min=1, max=20_000))
 
 
 class Reject(Base):
@@ -128,11 +128,11 @@ class NewGrant(Base):
     name = Text(load_default="慰问", validate=Length(min=1, max=120))
     name_en = Text(load_default="", validate=Length(max=200))
     pack_id = IdField(load_default=None, allow_none=True)
-    lines = fields.List(fields.Nested(WantedLine), load_default=list, validate=Length(max=MAX_LINES))
+    lines = ListOf(fields.Nested(WantedLine), load_default=list, validate=Length(max=MAX_LINES))
     voucher_campaign = Text(load_default=None, allow_none=True, validate=Length(max=40))
-    recipients = fields.List(fields.Nested(RecipientEntry), load_default=list, validate=Length(max=20_000))
+    recipients = ListOf(fields.Nested(RecipientEntry), load_default=list, validate=Length(max=20_000))
     honour = Text(load_default=None, allow_none=True, validate=Length(max=40))
-    deadline = fields.AwareDateTime(load_default=None, allow_none=True)
+    deadline = Instant(load_default=None, allow_none=True)
 
 
 class TakeGift(Base):
@@ -157,7 +157,7 @@ class ReturnedLine(Base):
 class AskRefund(Base):
     """What to give back, and why."""
 
-    lines = fields.List(fields.Nested(ReturnedLine), required=True, validate=Length(min=1, max=MAX_LINES))
+    lines = ListOf(fields.Nested(ReturnedLine), required=True, validate=Length(min=1, max=MAX_LINES))
     reason = Text(load_default="", validate=Length(max=200))
 
 

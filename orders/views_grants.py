@@ -1,9 +1,8 @@
 """Pages of grants: an operator gives to a list and sees who has answered; a recipient takes a gift or declines."""
 
 import io
-import re
 import secrets
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import abort, current_app, flash, g, redirect, render_template, request, send_file, url_for
@@ -118,12 +117,10 @@ def _end_of_day(text: str) -> datetime | None:
     """Return the first moment after a day that was typed, in the campaign's zone; None where none was."""
     if not text:
         return None
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+    day = clock.day_of(text)
+    if day is None:
         raise Invalid("请选择日期。")
-    try:
-        return clock.start_of_day(date.fromisoformat(text) + timedelta(days=1))
-    except (ValueError, OverflowError):
-        raise Invalid("请选择日期。") from None
+    return clock.start_of_day(day + timedelta(days=1))
 
 
 @operator.get("/grants/<grant_id>")

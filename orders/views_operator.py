@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from datetime import date
 from typing import Any
 
 from flask import current_app, flash, redirect, render_template, request, url_for
@@ -95,10 +94,8 @@ def _audience(form: Any) -> dict[str, Any]:
         union_ids = [as_id(text) for text in form.getlist("union_ids")]
         return {"union_ids": [key for key in union_ids if key is not None]} if union_ids else {}
     if kind == "joined_since":
-        try:
-            return {"joined_since": date.fromisoformat(form.get("joined_since", "")).isoformat()}
-        except ValueError:
-            return {}
+        day = clock.day_of(form.get("joined_since", ""))
+        return {"joined_since": day.isoformat()} if day else {}
     upload = request.files.get("file")
     if kind == "member_nos" and upload is not None and upload.filename:
         rows = sheets.read(upload.read(), upload.filename, MEMBER_NO, required=("member_no",), limit=30_000)
@@ -196,13 +193,13 @@ def refunds() -> ResponseReturnValue:
     )
 
 
-@bp.post("/refunds/<refund>/<int:merchant_id>/<verdict>")
-def decide_refund(refund: str, merchant_id: int, verdict: str) -> ResponseReturnValue:
+@bp.post("/refunds/<refund>/<merchant_id>/<verdict>")
+def decide_refund(refund: str, merchant_id: str, verdict: str) -> ResponseReturnValue:
     """Decide a refund that a merchant left too long, or declined and the buyer appealed."""
     reason = request.form.get("reason", "").strip()[:200]
     common: dict[str, Any] = {
         "refund": refund,
-        "merchant_id": merchant_id,
+        "merchant_id": as_id(merchant_id),
         "actor_id": who().person_id,
         "once": _once([verdict, reason]),
         "now": clock.now(),

@@ -3,7 +3,7 @@
 from flask_babel import gettext
 from marshmallow import fields, validate
 
-from kernel.schemas import Base, IdField, Length, Moment, OneOf, Range, Text, fen, text
+from kernel.schemas import Base, Day, IdField, Instant, Length, ListOf, Moment, OneOf, Range, Text, fen, text
 
 
 class Rule(Base):
@@ -52,8 +52,8 @@ class AdminCampaign(Campaign):
 class Eligible(Base):
     """Who may have a campaign's voucher: each limit that is given holds; none, everybody."""
 
-    union_ids = fields.List(IdField(), load_default=list, validate=Length(max=10_000))
-    joined_by = fields.Date(load_default=None, allow_none=True)
+    union_ids = ListOf(IdField(), load_default=list, validate=Length(max=10_000))
+    joined_by = Day(load_default=None, allow_none=True)
     honour = Text(load_default=None, allow_none=True, validate=Length(max=40))
 
 
@@ -77,10 +77,10 @@ class NewCampaign(Base):
     slug = fields.String(required=True, validate=validate.Regexp(r"^[a-z0-9][a-z0-9-]{0,39}\Z"))
     name = text(120)
     name_en = Text(load_default="", validate=Length(max=200))
-    starts_at = fields.AwareDateTime(required=True)
-    ends_at = fields.AwareDateTime(required=True)
+    starts_at = Instant(required=True)
+    ends_at = Instant(required=True)
     rule = fields.Nested(Rule, required=True)
-    tiers_fen = fields.List(fen(minimum=1), required=True, validate=Length(min=1, max=20))
+    tiers_fen = ListOf(fen(minimum=1), required=True, validate=Length(min=1, max=20))
     member_budget_fen = fen()
     bulk_budget_fen = fen(required=False, load_default=0)
     grant_budget_fen = fen(required=False, load_default=None, allow_none=True)
@@ -104,10 +104,10 @@ class CampaignChange(Base):
 
     name = text(120, required=False)
     name_en = Text(validate=Length(max=200))
-    starts_at = fields.AwareDateTime()
-    ends_at = fields.AwareDateTime()
+    starts_at = Instant()
+    ends_at = Instant()
     rule = fields.Nested(RuleChange)
-    tiers_fen = fields.List(fen(minimum=1), validate=Length(min=1, max=20))
+    tiers_fen = ListOf(fen(minimum=1), validate=Length(min=1, max=20))
     member_budget_fen = fen(required=False)
     bulk_budget_fen = fen(required=False)
     grant_budget_fen = fen(required=False, allow_none=True)
@@ -149,10 +149,10 @@ class AudienceChoice(Base):
     """Who gets vouchers: exactly one of these."""
 
     all = fields.Boolean(load_default=False)
-    union_ids = fields.List(IdField(), load_default=list, validate=Length(max=10_000))
-    member_nos = fields.List(Text(), load_default=list, validate=Length(max=30_000))
+    union_ids = ListOf(IdField(), load_default=list, validate=Length(max=10_000))
+    member_nos = ListOf(Text(), load_default=list, validate=Length(max=30_000))
     honour = Text(load_default=None, allow_none=True, validate=Length(max=40))
-    joined_since = fields.Date(load_default=None, allow_none=True)
+    joined_since = Day(load_default=None, allow_none=True)
 
 
 class Revoke(Base):

@@ -8,7 +8,7 @@ from flask_babel import gettext
 from flask_wtf.csrf import CSRFProtect
 
 from kernel import clock, origin
-from kernel.errors import Forbidden, NotSignedIn
+from kernel.errors import Forbidden, Invalid, NotFound, NotSignedIn
 from people import queries as people_queries
 from people.rules import Identity
 from people.services import entry, tokens
@@ -59,6 +59,7 @@ def _admit() -> ResponseReturnValue | None:
     if audience is None:
         raise Forbidden("这个地址没有写明谁可以进入。")
     if audience == "everyone":
+        _refuse_nul()
         return None
     if g.identity is None:
         if _wants_page():
@@ -66,7 +67,21 @@ def _admit() -> ResponseReturnValue | None:
         raise NotSignedIn("请先登录。")
     if not g.identity.admits(audience):
         raise Forbidden("您没有权限做这件事。")
+    _refuse_nul()
     return None
+
+
+def _refuse_nul() -> None:
+    """Refuse a NUL, which no name, word or number has and PostgreSQL cannot store; JSON is looked at by its schemas."""
+    if "\x00" in request.path:
+        raise NotFound("没有找到您要的内容。")
+    errors = {
+        name.replace("\x00", ""): ["不能含有控制字符。"]
+        for name, text in [*request.args.items(multi=True), *request.form.items(multi=True)]
+        if "\x00" in name or "\x00" in text
+    }
+    if errors:
+        raise Invalid(errors=errors)
 
 
 def _by_token(token: str, *, now: datetime) -> Identity:

@@ -11,7 +11,7 @@ from kernel import audit, clock
 from kernel.doors import ApiBlueprint, PageBlueprint
 from kernel.ids import as_id
 from kernel.paging import decode_cursor, page_of
-from kernel.schemas import Base, IdField, Length, Moment, PageArgs
+from kernel.schemas import Base, IdField, Instant, Length, Moment, PageArgs
 from people import queries as people_queries
 
 api = ApiBlueprint("api_audit", __name__, audience="operator", url_prefix="/api/v1/admin", description="The audit")
@@ -24,8 +24,8 @@ class AuditArgs(PageArgs):
     actor = IdField(load_default=None)
     object = fields.String(load_default=None, validate=Length(max=80))
     action = fields.String(load_default=None, validate=Length(max=40))
-    since = fields.AwareDateTime(load_default=None, default_timezone=clock.SHANGHAI)
-    until = fields.AwareDateTime(load_default=None, default_timezone=clock.SHANGHAI)
+    since = Instant(load_default=None, default_timezone=clock.SHANGHAI)
+    until = Instant(load_default=None, default_timezone=clock.SHANGHAI)
 
 
 class Entry(Base):
@@ -106,7 +106,5 @@ def _broken() -> str | None:
 
 
 def _day(text: str) -> datetime | None:
-    try:
-        return clock.start_of_day(datetime.strptime(text, "%Y-%m-%d").date())
-    except ValueError:
-        return None
+    day = clock.day_of(text)
+    return clock.start_of_day(day) if day else None

@@ -6,7 +6,7 @@ from typing import Any
 from flask import Flask, Response, current_app, flash, g, redirect, render_template, request
 from flask_babel import gettext
 from marshmallow import ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from werkzeug.exceptions import HTTPException
 
 from kernel.doors import said
@@ -34,6 +34,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(ValidationError, _not_valid)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(OperationalError, _database)
+    app.register_error_handler(DataError, _no_such_value)
     app.register_error_handler(RecursionError, _too_deep)
     app.register_error_handler(Exception, _ours)
 
@@ -87,6 +88,12 @@ def _database(error: OperationalError) -> Response:
     response = _answer(503, "unavailable", gettext("系统繁忙，请稍后重试。您的钱和福利券没有变动。"))
     response.headers["Retry-After"] = "2"
     return response
+
+
+def _no_such_value(error: DataError) -> Response:
+    # A number or text that no column can hold came past a schema. The statement did nothing and all was rolled back.
+    log.exception("the database was given a value it cannot hold")
+    return _refused(Invalid())
 
 
 def _too_deep(error: RecursionError) -> Response:

@@ -48,13 +48,13 @@ def refunds() -> Any:
     return {"items": refund_queries.parts_for_operator(now=clock.now())}
 
 
-@bp.route("/refunds/<refund>/<int:merchant_id>/accept", methods=["POST"])
+@bp.route("/refunds/<refund>/<merchant_id>/accept", methods=["POST"])
 @bp.response(200, schemas.RefundPart)
-def accept_refund(refund: str, merchant_id: int) -> Any:
+def accept_refund(refund: str, merchant_id: str) -> Any:
     """Decide for the buyer; this is final."""
     answer = refunding.accept_for_operator(
         refund=refund,
-        merchant_id=merchant_id,
+        merchant_id=as_id(merchant_id),
         actor_id=who().person_id,
         once=once(body=request.get_json(silent=True)),
         now=clock.now(),
@@ -62,14 +62,14 @@ def accept_refund(refund: str, merchant_id: int) -> Any:
     return current_app.response_class(*json_answer(answer, 200))
 
 
-@bp.route("/refunds/<refund>/<int:merchant_id>/decline", methods=["POST"])
+@bp.route("/refunds/<refund>/<merchant_id>/decline", methods=["POST"])
 @bp.arguments(schemas.Reason)
 @bp.response(200, schemas.RefundPart)
-def decline_refund(body: dict[str, Any], refund: str, merchant_id: int) -> Any:
+def decline_refund(body: dict[str, Any], refund: str, merchant_id: str) -> Any:
     """Decide for the merchant; this is final."""
     answer = refunding.decline(
         refund=refund,
-        merchant_id=merchant_id,
+        merchant_id=as_id(merchant_id),
         reason=body["reason"],
         actor_id=who().person_id,
         once=once(body=request.get_json()),
