@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Subquery, case, func, or_, select, union_all
+from sqlalchemy import BigInteger, ColumnElement, Row, Subquery, case, cast, func, or_, select, union_all
 
 from finance.ledger.models import PostingRow
 from finance.ledger.rules import STOCK_AVAILABLE, VOUCHER_BALANCE
@@ -22,7 +22,8 @@ def voucher_history(voucher_id: int) -> Sequence[Row[Any]]:
             PostingRow.kind,
             signed.label("change_fen"),
             PostingRow.amount,
-            func.sum(signed).over(order_by=PostingRow.id).label("balance_fen"),
+            # PostgreSQL's sum of 64-bit integers is a decimal; an amount is an integer everywhere.
+            cast(func.sum(signed).over(order_by=PostingRow.id), BigInteger).label("balance_fen"),
             PostingRow.order_id,
             PostingRow.at,
         )

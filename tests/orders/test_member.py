@@ -7,6 +7,7 @@ from sqlalchemy import event, text
 
 from kernel import clock
 from kernel.db import db
+from kernel.money import yuan
 from orders import queries as order_queries
 from orders.services import placing
 from tests.factories import MERCHANT_A, MERCHANT_B, OPERATOR, SHIP
@@ -271,6 +272,15 @@ def test_the_rule_is_the_campaigns_own(world, rule, count, discount_fen):
         M1, "POST", "/quotes", {"campaign": "other", "lines": [{"pack_id": world.packs["A150"], "quantity": count}]}
     )
     assert quoted.json["discount_fen"] == discount_fen
+    body = {"campaign": "other", "lines": [{"pack_id": world.packs["A150"], "quantity": count}]}
+    placed = world.call(M1, "POST", "/orders", {**body, "payable_fen": quoted.json["payable_fen"], "delivery": SHIP})
+    world.pay(M1, placed.json["number"])
+    pages = world.browser(M1)
+    left = yuan(face_fen - discount_fen)
+    assert left in pages.get("/vouchers").text
+    for path in ("/", "/orders", f"/orders/{placed.json['number']}"):
+        assert pages.get(path).status_code == 200, path
+    assert world.browser(OPERATOR).get("/admin/?campaign=other").status_code == 200
     assert world.breaches() == []
 
 
