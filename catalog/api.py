@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from flask import Response, current_app, request
+from flask import current_app, request
 from flask.views import MethodView
 
 from catalog import queries, schemas, services
 from finance.ledger import queries as ledger_queries
 from kernel import clock
-from kernel.doors import ApiBlueprint, json_answer, once, who
+from kernel.doors import ApiBlueprint, json_answer, once, tagged, who
 from kernel.ids import as_id
-from kernel.paging import decode_cursor, page_of
+from kernel.paging import decode_cursor, page_of, part_of
 from kernel.schemas import PageArgs, page
 
 everyone = ApiBlueprint(
@@ -22,14 +22,6 @@ merchant = ApiBlueprint(
 operator = ApiBlueprint(
     "api_operator_packs", __name__, audience="operator", url_prefix="/api/v1/admin", description="Approval of packs"
 )
-
-
-def tagged(content: Any) -> Response:
-    """Return catalog content with its ETag; 304 where the client has it already."""
-    response: Response = current_app.json.response(content)
-    response.add_etag()
-    response.headers["Cache-Control"] = "no-cache"
-    return response.make_conditional(request)  # type: ignore[return-value]
 
 
 @everyone.route("/packs")
@@ -60,11 +52,13 @@ def pack(pack_id: str) -> Any:
 
 
 @everyone.route("/merchants")
-@everyone.response(200)
-def merchants() -> Any:
+@everyone.arguments(PageArgs, location="query")
+@everyone.response(200, page(schemas.Merchant))
+def merchants(args: dict[str, Any]) -> Any:
     """List the merchants."""
-    items = schemas.Merchant(many=True).dump(queries.merchants())
-    return tagged({"items": items, "next_cursor": None})
+    after = decode_cursor(args["cursor"])
+    found = part_of(queries.merchants(), limit=args["limit"], after=after, key=lambda row: row.id)
+    return tagged(page(schemas.Merchant)().dump(found))
 
 
 @merchant.route("/packs")

@@ -83,7 +83,10 @@ class MerchantRow:
 
 @dataclass(frozen=True)
 class Filter:
-    """What packs to list: any of these, all together. `tiers_fen` is the campaign's, None for all."""
+    """What packs to list: any of these, all together. `tiers_fen` is the campaign's, None for all.
+
+    `region` may be a part of a region's name: 贵州 finds 贵州安顺.
+    """
 
     tiers_fen: tuple[int, ...] | None = None
     tier_fen: int | None = None
@@ -178,7 +181,7 @@ def packs(wanted: Filter, *, limit: int, after: int | None = None) -> Page[PackV
     if wanted.merchant_id is not None:
         query = query.where(GiftPack.merchant_id == wanted.merchant_id)
     if wanted.region:
-        query = query.where(merchant.c.region == wanted.region)
+        query = query.where(merchant.c.region.contains(wanted.region, autoescape=True))
     if wanted.category:
         query = query.where(GiftPack.category == wanted.category)
     for word in wanted.words.split()[:5]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Request, g, request
+from flask import Blueprint, Request, Response, current_app, g, request
 from flask_babel import gettext
 from flask_smorest import Blueprint as SmorestBlueprint
 
@@ -62,6 +62,15 @@ def once(*, body: Any = None, required: bool = True, the_request: Request = requ
         raise IdempotencyKeyRequired("Idempotency-Key 最多 200 个字符。")
     route = f"{the_request.method} {the_request.path}"
     return request_once(person_id=who().person_id, key=key, route=route, body=body)
+
+
+def tagged(content: Any) -> Response:
+    """Return what everybody may see with its ETag; 304 where the client has it already."""
+    response: Any = current_app.json.response(content)
+    response.add_etag()
+    response.headers["Cache-Control"] = "no-cache"
+    answer: Response = response.make_conditional(request)
+    return answer
 
 
 def json_answer(answer: Answer, status: int) -> tuple[str, int, dict[str, str]]:

@@ -43,6 +43,19 @@ def decode_cursor(cursor: str | None) -> int | None:
     return after
 
 
+def part_of(rows: Sequence[Item], *, limit: int, after: int | None, key: Callable[[Item], int]) -> Page[Item]:
+    """Return a page of a list that is short enough to be read whole, in the list's own order.
+
+    >>> part_of([5, 9, 7], limit=1, after=5, key=int).items
+    [9]
+    """
+    keys = [key(row) for row in rows]
+    if after is not None and after not in keys:
+        raise Invalid(errors={"cursor": ["无效的分页标记。"]})
+    rest = rows[keys.index(after) + 1 :] if after is not None else rows
+    return page_of(rest[: limit + 1], limit=limit, key=key)
+
+
 def page_of(rows: Sequence[Item], *, limit: int, key: Callable[[Item], Any]) -> Page[Item]:
     """Return a page from `limit + 1` rows: the extra row only tells that there is more."""
     more = len(rows) > limit

@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from kernel.doors import ApiBlueprint, who
+from marshmallow import fields
+
+from kernel.doors import ApiBlueprint, tagged, who
+from kernel.paging import decode_cursor, part_of
+from kernel.schemas import Base, IdField, PageArgs, page
 from people import queries
 from people.rules import masked
 
@@ -10,6 +14,15 @@ signed_in = ApiBlueprint("api_me", __name__, audience="signed_in", url_prefix="/
 everyone = ApiBlueprint(
     "api_stations", __name__, audience="everyone", url_prefix="/api/v1", description="Pickup stations"
 )
+
+
+class Station(Base):
+    """自提点."""
+
+    id = IdField()
+    name = fields.String()
+    address = fields.String()
+    hours = fields.String()
 
 
 @signed_in.route("/me")
@@ -30,10 +43,10 @@ def me() -> Any:
 
 
 @everyone.route("/stations")
-@everyone.response(200)
-def stations() -> Any:
+@everyone.arguments(PageArgs, location="query")
+@everyone.response(200, page(Station))
+def stations(args: dict[str, Any]) -> Any:
     """List the pickup stations."""
-    items = [
-        {"id": str(row.id), "name": row.name, "address": row.address, "hours": row.hours} for row in queries.stations()
-    ]
-    return {"items": items, "next_cursor": None}
+    after = decode_cursor(args["cursor"])
+    found = part_of(queries.stations(), limit=args["limit"], after=after, key=lambda row: row.id)
+    return tagged(page(Station)().dump(found))

@@ -7,9 +7,11 @@ from flask import current_app, request
 from flask.views import MethodView
 
 from kernel import clock, jobs
-from kernel.doors import ApiBlueprint, json_answer, once, who
+from kernel.doors import ApiBlueprint, json_answer, once, tagged, who
 from kernel.errors import Invalid, NotFound
 from kernel.ids import as_id
+from kernel.paging import decode_cursor, part_of
+from kernel.schemas import PageArgs, page
 from voucher import queries, schemas, services
 
 everyone = ApiBlueprint("api_campaigns", __name__, audience="everyone", url_prefix="/api/v1", description="Campaigns")
@@ -22,34 +24,38 @@ operator = ApiBlueprint(
 
 
 @everyone.route("/campaigns")
-@everyone.response(200)
-def campaigns() -> Any:
+@everyone.arguments(PageArgs, location="query")
+@everyone.response(200, page(schemas.Campaign))
+def campaigns(args: dict[str, Any]) -> Any:
     """List the campaigns, those open first."""
-    items = schemas.Campaign(many=True).dump(queries.campaigns(now=clock.now()))
-    return {"items": items, "next_cursor": None}
+    after = decode_cursor(args["cursor"])
+    found = part_of(queries.campaigns(now=clock.now()), limit=args["limit"], after=after, key=lambda view: view.id)
+    return tagged(page(schemas.Campaign)().dump(found))
 
 
 @everyone.route("/campaigns/<slug>")
 @everyone.response(200, schemas.Campaign)
 def campaign(slug: str) -> Any:
     """Show a campaign."""
-    return queries.campaign(slug, now=clock.now())
+    return tagged(schemas.Campaign().dump(queries.campaign(slug, now=clock.now())))
 
 
 @member.route("/me/vouchers")
-@member.response(200)
-def vouchers() -> Any:
+@member.arguments(PageArgs, location="query")
+@member.response(200, page(schemas.Voucher))
+def vouchers(args: dict[str, Any]) -> Any:
     """List own vouchers."""
-    items = schemas.Voucher(many=True).dump(queries.vouchers_of(who().member_id, now=clock.now()))
-    return {"items": items, "next_cursor": None}
+    own = queries.vouchers_of(who().member_id, now=clock.now())
+    return part_of(own, limit=args["limit"], after=decode_cursor(args["cursor"]), key=lambda view: view.id)
 
 
 @member.route("/me/vouchers/<voucher_id>/entries")
-@member.response(200)
-def entries(voucher_id: str) -> Any:
+@member.arguments(PageArgs, location="query")
+@member.response(200, page(schemas.Entry))
+def entries(args: dict[str, Any], voucher_id: str) -> Any:
     """Show what became of an own voucher, oldest first."""
     rows = queries.entries_of(as_id(voucher_id) or 0, member_id=who().member_id)
-    return {"items": schemas.Entry(many=True).dump(rows), "next_cursor": None}
+    return part_of(rows, limit=args["limit"], after=decode_cursor(args["cursor"]), key=lambda row: row.id)
 
 
 @member.route("/campaigns/<slug>/claim", methods=["POST"])

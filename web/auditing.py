@@ -28,7 +28,7 @@ class AuditArgs(PageArgs):
     until = Instant(load_default=None, default_timezone=clock.SHANGHAI)
 
 
-class Entry(Base):
+class AuditEntry(Base):
     """One act, with the hash that ties it to the one before."""
 
     id = IdField()
@@ -42,10 +42,10 @@ class Entry(Base):
     hash = fields.String()
 
 
-class EntryPage(Base):
+class AuditPage(Base):
     """A page of entries, newest first."""
 
-    items = fields.List(fields.Nested(Entry))
+    items = fields.List(fields.Nested(AuditEntry))
     next_cursor = fields.String(allow_none=True)
 
 
@@ -80,7 +80,7 @@ def _found(wanted: dict[str, Any]) -> dict[str, Any]:
 
 @api.route("/audit")
 @api.arguments(AuditArgs, location="query")
-@api.response(200, EntryPage)
+@api.response(200, AuditPage)
 def entries(wanted: dict[str, Any]) -> Any:
     """List what was done, newest first."""
     return _found(wanted)

@@ -19,6 +19,7 @@ def voucher_history(voucher_id: int) -> Sequence[Row[Any]]:
     )
     return db.session.execute(
         select(
+            PostingRow.id,
             PostingRow.kind,
             signed.label("change_fen"),
             PostingRow.amount,

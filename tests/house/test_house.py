@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from finance.gateway import queries as gateway_queries
 from kernel.db import db
 from kernel.doors import AUDIENCES
+from people.services import arrivals
 from tests.factories import World
 from web import demo
 from web.access import OPEN_ENDPOINTS
@@ -192,3 +193,61 @@ def test_a_filter_left_empty_is_no_filter(world):
     assert (empty.status_code, empty.json["items"]) == (200, every)
     assert world.call("13600000001", "GET", "/admin/audit?actor=&object=&since=").status_code == 200
     assert world.call("13700000001", "GET", "/merchant/parcels?status=").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/campaigns", "/packs", "/merchants", "/stations", "/me/vouchers", "/me/vouchers/{voucher}/entries", "/orders"],
+)
+def test_every_list_is_paged(world, path):
+    member = "13800000001"
+    details = {
+        **{"slug": "other", "name": "另一个", "issue_mode": "claim", "tiers_fen": [15000], "bulk_budget_fen": 0},
+        **{"starts_at": "2020-01-01T00:00:00+08:00", "ends_at": "2999-01-01T00:00:00+08:00"},
+        **{"rule": {"step_fen": 10000, "save_fen": 2000, "face_fen": 100}, "member_budget_fen": 100},
+    }
+    assert world.call("13600000001", "POST", "/admin/campaigns", details).status_code == 201
+    assert world.call(member, "POST", "/campaigns/other/claim").status_code == 201
+    with world.app.app_context():
+        nothing = {name: [] for name in ("unions", "merchants", "members", "honours", "staff")}
+        arrivals.bring_in(**nothing, stations=[{"code": "S2", "name": "二号点", "address": "另一路"}])
+    voucher = world.call(member, "GET", "/me/vouchers").json["items"][-1]["id"]
+    for _ in range(2):
+        world.place(member, ("A100", 1))
+    path = path.format(voucher=voucher)
+    whole = world.call(member, "GET", path).json
+    assert len(whole["items"]) >= 2
+    assert whole["next_cursor"] is None
+    parts, cursor = [], ""
+    while cursor is not None:
+        part = world.call(member, "GET", f"{path}?limit=1&cursor={cursor}").json
+        assert len(part["items"]) == 1
+        parts += part["items"]
+        cursor = part["next_cursor"]
+    assert parts == whole["items"]
+    for wrong in ("limit=0", "limit=101", "limit=x", "cursor=%00", "cursor=zz"):
+        assert world.call(member, "GET", f"{path}?{wrong}").status_code == 422, wrong
+
+
+@pytest.mark.parametrize(
+    "path", ["/campaigns", "/campaigns/spring", "/packs", "/packs/{pack}", "/merchants", "/stations"]
+)
+def test_what_everybody_may_see_is_sent_once(world, path):
+    client = world.app.test_client()
+    path = "/api/v1" + path.format(pack=world.packs["A150"])
+    tag = client.get(path).headers["ETag"]
+    again = client.get(path, headers={"If-None-Match": f'"other", {tag}'})
+    assert (again.status_code, again.data) == (304, b"")
+    assert client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+    if "pack" in path:
+        world.place("13800000001", ("A150", 1))
+        assert client.get(path, headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_a_region_is_found_by_a_part_of_its_name(world):
+    client = world.app.test_client()
+    found = {
+        text: sorted(pack["name"] for pack in client.get(f"/api/v1/packs?region={text}").json["items"])
+        for text in ("贵州", "贵州安顺", "贵%州")
+    }
+    assert found == {"贵州": ["礼包B150", "礼包B40"], "贵州安顺": ["礼包B150", "礼包B40"], "贵%州": []}
