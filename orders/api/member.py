@@ -104,8 +104,14 @@ def pay(body: dict[str, Any], number: str) -> Any:
 @bp.route("/orders/<number>/cancel", methods=["POST"])
 @bp.response(200, schemas.Order)
 def cancel(number: str) -> Any:
-    """Cancel an order that is not paid; all it held goes back."""
-    return placing.cancel(number=number, member_id=who().member_id, now=clock.now())
+    """Cancel an order that is not paid; all it held goes back. An Idempotency-Key makes it safe to send again."""
+    answer = placing.cancel(
+        number=number,
+        member_id=who().member_id,
+        once=once(body=request.get_json(silent=True), required=False),
+        now=clock.now(),
+    )
+    return current_app.response_class(*json_answer(answer, 200))
 
 
 @bp.route("/orders/<number>/why")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, String, bindparam, func, literal, select
+from sqlalchemy import Row, Select, String, and_, bindparam, func, literal, or_, select
 
 from catalog import queries as catalog_queries
 from kernel.db import Id, UtcDateTime, db
@@ -121,7 +121,10 @@ def _basket(packs: int) -> Select[Any]:
             OrderLine.pack_id == pack.c.pack_id,
             Order.member_id == member_id,
             Order.campaign_id == purse.c.campaign_id,
-            Order.status.in_([literal(status) for status in ("pending_payment", *REFUNDABLE)]),
+            or_(
+                Order.status.in_([literal(status) for status in REFUNDABLE]),
+                and_(Order.status == literal("pending_payment"), Order.expires_at > now),
+            ),
             purse.c.pack_limit.is_not(None),
         )
         .correlate(pack, purse)

@@ -314,16 +314,22 @@ def write_lines(order_id: int, lines: Sequence[Line]) -> None:
     change(_INSERT_LINES, numbered(rows), count=len(rows))
 
 
-def cancel(*, number: str, member_id: int | None, now: datetime) -> OrderView:
-    """Cancel a member's unpaid order and give everything back. Raises NotFound, StateConflict once it is paid."""
+def cancel(*, number: str, member_id: int | None, once: Once | None = None, now: datetime) -> Answer:
+    """Cancel a member's unpaid order and give everything back. Raises NotFound, StateConflict once it is paid.
+
+    Asked again with the same key it gives the first answer again; without, a second time is a StateConflict.
+    """
     with transaction():
+        if (first := idempotency.begin(once)) is not None:
+            return first
         own = select(Order.id).where(Order.id == as_id(number), Order.member_id == member_id)
         order_id = db.session.scalar(own)
         if order_id is None:
             raise NotFound("没有这个订单。")
         if not close(order_id=order_id, sources=("pending_payment",), to="cancelled", now=now):
             raise StateConflict("这个订单已不能取消。")
-    return queries.order_of_member(number, member_id=member_id, now=now)
+        view = queries.order_of_member(number, member_id=member_id, now=now)
+        return idempotency.finish(once, schemas.Order().dump(view))
 
 
 def expire(*, order_id: int, now: datetime) -> bool:

@@ -83,6 +83,23 @@ def test_the_same_key_places_one_order_and_repeats_its_answer(world):
     assert (missing.status_code, missing.json["code"]) == (400, "idempotency_key_required")
 
 
+def test_the_same_key_cancels_once_and_repeats_its_answer(world):
+    number = world.place(M1, ("A150", 1)).json["number"]
+    path = f"/orders/{number}/cancel"
+    first = world.call(M1, "POST", path, key="cancel-1")
+    assert (first.status_code, first.json["status"]) == (200, "cancelled")
+    again = world.call(M1, "POST", path, key="cancel-1")
+    assert (again.status_code, again.data, again.headers["Idempotent-Replayed"]) == (200, first.data, "true")
+    assert world.call(M1, "POST", path, {"other": 1}, key="cancel-1").json["code"] == "idempotency_conflict"
+    for key in ("cancel-2", None):
+        assert world.call(M1, "POST", path, key=key).json["code"] == "state_conflict"
+    paid = world.place(M1, ("A150", 1)).json["number"]
+    world.pay(M1, paid)
+    assert world.call(M1, "POST", f"/orders/{paid}/cancel", key="cancel-3").json["code"] == "state_conflict"
+    assert world.voucher(M1)["balance_fen"] == 18000
+    assert world.breaches() == []
+
+
 def test_a_changed_price_is_refused_with_the_new_quote_and_nothing_is_held(world):
     refused = world.place(M1, ("A150", 2), payable_fen=30000)
     assert (refused.status_code, refused.json["code"]) == (409, "price_changed")
@@ -117,6 +134,23 @@ def test_an_unpaid_order_expires_without_a_worker_and_gives_everything_back(worl
     assert world.call(M1, "POST", f"/orders/{number}/cancel").json["code"] == "state_conflict"
     with world.app.app_context():
         assert placing.expire_due(now=clock.now()) == 0
+    assert world.breaches() == []
+
+
+def test_the_limit_of_a_pack_counts_what_is_held_or_bought_whether_or_not_a_worker_came_by(world):
+    with world.app.app_context():
+        db.session.execute(text("UPDATE campaigns SET pack_limit = 2"))
+        db.session.commit()
+    world.place(M1, ("A150", 2))
+    refused = world.place(M1, ("A150", 1), payable_fen=13000)
+    assert (refused.status_code, refused.json["code"]) == (409, "over_limit")
+    assert "礼包A150" in refused.json["detail"]
+    assert world.place(M2, ("A150", 2)).status_code == 201
+    with world.app.app_context():
+        db.session.execute(text("UPDATE orders SET expires_at = :past"), {"past": clock.now() - timedelta(minutes=1)})
+        db.session.commit()
+    assert world.place(M1, ("A150", 3), payable_fen=37000).json["code"] == "over_limit"
+    assert world.place(M1, ("A150", 2), payable_fen=24000).status_code == 201
     assert world.breaches() == []
 
 
