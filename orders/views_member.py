@@ -255,7 +255,7 @@ def order(number: str) -> ResponseReturnValue:
         sent_back=gateway_queries.refunds_of(found.id),
         refunds=(returned := refund_queries.refunds_of(found.id)),
         why=why_queries.of_order(found),
-        why_refund={one.id: why_queries.of_refund(one, found) for one in returned},
+        why_refund=why_queries.of_refunds(returned, found),
         may_return=found.buyer_kind == MEMBER_BUYER
         and found.status in REFUNDABLE
         and any(line.quantity > line.refund_asked for line in found.lines),

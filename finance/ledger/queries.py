@@ -38,11 +38,6 @@ def of_order(order_id: int) -> Sequence[Any]:
     return _postings(PostingRow.order_id == order_id)
 
 
-def of_entry(entry: str) -> Sequence[Any]:
-    """Return one entry's postings."""
-    return _postings(PostingRow.entry == entry)
-
-
 def _postings(condition: ColumnElement[bool]) -> Sequence[Any]:
     return db.session.execute(
         select(

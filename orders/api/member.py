@@ -120,9 +120,7 @@ def why(number: str) -> Any:
     """Say how the order's discount and refunds came about."""
     found = queries.order_of_member(number, member_id=who().member_id, now=clock.now())
     returned = refund_queries.refunds_of(found.id)
-    return schemas.why_body(
-        why_queries.of_order(found), [(one.id, why_queries.of_refund(one, found)) for one in returned]
-    )
+    return schemas.why_body(why_queries.of_order(found), list(why_queries.of_refunds(returned, found).items()))
 
 
 @bp.route("/orders/<number>/refunds")

@@ -1,11 +1,12 @@
 """How amounts that were posted came about: figures from the ledger, put into sentences by orders.why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
 from orders.queries.orders import OrderView
-from orders.queries.refunds import RefundView, parts_of, refunds_of
+from orders.queries.refunds import PartView, RefundView
 from orders.rules import GRANTED, MEMBER_BUYER, Line, give_back
 from orders.why import Sentence, sentence, why_discount, why_refund
 from voucher.rules import Purse, SpendAndSave
@@ -26,25 +27,40 @@ def of_order(order: OrderView) -> list[Sentence]:
     return why_discount(offer, order.lines, discount_fen=discount_fen, purse=purse, bulk=bulk)
 
 
-def of_refund(refund: RefundView, order: OrderView) -> list[Sentence]:
-    """Return how what a refund brings back came about; of what is posted, what the ledger has."""
+def of_refunds(refunds: Sequence[RefundView], order: OrderView) -> dict[int, list[Sentence]]:
+    """Return how what each of an order's refunds (all of them) brings back came about, by the refund's id.
+
+    Of what is posted, what the ledger has.
+    """
+    if not refunds:
+        return {}
+    posted: dict[str, list[Any]] = {}
+    for row in ledger_queries.of_order(order.id):
+        posted.setdefault(row.entry, []).append(row)
+    parts = [part for refund in refunds for part in refund.parts]
+    return {
+        refund.id: [step for part in refund.parts for step in _of_part(part, parts, posted, order)]
+        for refund in refunds
+    }
+
+
+def _of_part(
+    part: PartView, parts: Sequence[PartView], posted: Mapping[str, Sequence[Any]], order: OrderView
+) -> list[Sentence]:
+    if part.status == "declined":
+        return []
     lines = {line.line_no: line for line in order.lines}
     said: list[Sentence] = []
-    for part in refund.parts:
-        if part.status == "declined":
-            continue
-        for line, units in part.lines:
-            before = _returned_before(order.id, part.refund_id, part.merchant_id, line.line_no)
-            said += _steps(lines[line.line_no], before=before, units=units)
-        posted = ledger_queries.of_entry(f"refund:{part.refund_id}:{part.merchant_id}")
-        if posted:
-            said.append(
-                sentence(
-                    "账上：付款退回 %(cash)s，优惠退回 %(voucher)s。",
-                    cash_fen=sum(row.amount for row in posted if row.credit == ledger.REFUND_DUE),
-                    voucher_fen=sum(row.amount for row in posted if row.credit == ledger.SUBSIDY),
-                )
+    for line, units in part.lines:
+        said += _steps(lines[line.line_no], before=_returned_before(part, parts, line.line_no), units=units)
+    if rows := posted.get(f"refund:{part.refund_id}:{part.merchant_id}"):
+        said.append(
+            sentence(
+                "账上：付款退回 %(cash)s，优惠退回 %(voucher)s。",
+                cash_fen=sum(row.amount for row in rows if row.credit == ledger.REFUND_DUE),
+                voucher_fen=sum(row.amount for row in rows if row.credit == ledger.SUBSIDY),
             )
+        )
     return said
 
 
@@ -60,10 +76,8 @@ def _steps(line: Line, *, before: int, units: int) -> list[Sentence]:
     return why_refund(line, before=before, units=units, back=back)
 
 
-def _returned_before(order_id: int, refund_id: int, merchant_id: int, line_no: int) -> int:
+def _returned_before(this: PartView, parts: Sequence[PartView], line_no: int) -> int:
     """Return how many units of a line had gone back when a part was accepted (or now, where it is not yet)."""
-    parts = parts_of(one.id for one in refunds_of(order_id))
-    this = next(part for part in parts if part.refund_id == refund_id and part.merchant_id == merchant_id)
     accepted = [part for part in parts if part.status == "accepted" and part is not this]
     if this.status == "accepted" and this.decided_at is not None:
         at = (this.decided_at, this.refund_id)
