@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import pytest
+from authlib.integrations.flask_client import OAuth
 
 from web import signing
 from web.settings import UnsafeSetting, read
@@ -58,7 +59,7 @@ def start_provider(claims):
 
 
 @pytest.fixture
-def provided(world, issuer):
+def provided(world, issuer, monkeypatch):
     """The application with the provider of union U1."""
     settings = world.app.config["HUIGONG"]
     provider = {
@@ -71,6 +72,8 @@ def provided(world, issuer):
         "claim": "phone_number",
     }
     world.app.config["HUIGONG"] = settings.__class__(**{**settings.__dict__, "oidc": (provider,)})
+    # The library keeps a client it made once; the provider listens elsewhere when it is started again.
+    monkeypatch.setattr(signing, "oauth", OAuth())
     signing.install(world.app)
     yield world
     world.app.config["HUIGONG"] = settings
