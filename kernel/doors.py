@@ -3,7 +3,7 @@
 from typing import Any
 
 from flask import Blueprint, Request, Response, current_app, g, request
-from flask_babel import gettext
+from flask_babel import get_locale, gettext
 from flask_smorest import Blueprint as SmorestBlueprint
 
 from kernel.errors import DomainError, NotSignedIn
@@ -44,6 +44,11 @@ def who() -> Any:
     if identity is None:
         raise NotSignedIn("请先登录。")
     return identity
+
+
+def locale_of() -> str:
+    """Return the reader's language as others know it: zh or en."""
+    return "en" if str(get_locale()).startswith("en") else "zh"
 
 
 def said(refused: DomainError) -> str:

@@ -102,6 +102,15 @@ def begin(once: Once | None) -> Answer | None:
     return replay_of(once, request_hash=first.request_hash, text=first.body or "{}")
 
 
+def peek(once: Once) -> Answer | None:
+    """Return the first answer where there was one, without claiming the key: for a use-case that asks somebody else
+    between two transactions and claims in the second."""
+    first = db.session.execute(
+        select(IdempotencyRecord.request_hash, IdempotencyRecord.body).filter_by(person_id=once.person_id, key=once.key)
+    ).one_or_none()
+    return replay_of(once, request_hash=first.request_hash, text=first.body or "{}") if first is not None else None
+
+
 def finish(once: Once | None, content: Any) -> Answer:
     """Record the answer of a claimed key, in the same transaction, and return it."""
     answer = answer_of(content)

@@ -1,5 +1,6 @@
 """Money is an integer number of fen (100 fen = ¥1). No float touches it."""
 
+import re
 from collections.abc import Sequence
 
 MAX_FEN = 10**13
@@ -15,6 +16,16 @@ def yuan(fen: int) -> str:
     sign = "-" if fen < 0 else ""
     whole, rest = divmod(abs(fen), 100)
     return f"{sign}¥{whole:,}" + (f".{rest:02d}" if rest else "")
+
+
+def fen_of(text: str) -> int | None:
+    """Return the fen of an amount typed in yuan, or None where it is none. No float is involved.
+
+    >>> fen_of("12,130"), fen_of("¥0.5"), fen_of("1.234"), fen_of("-1"), fen_of("200.000")
+    (1213000, 50, None, None, 20000)
+    """
+    found = re.fullmatch(r"[¥￥]?([0-9]{1,11})(?:\.([0-9]{1,2})0*)?", text.replace(",", "").strip(), re.ASCII)
+    return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0")) if found else None
 
 
 def spread(total_fen: int, weights: Sequence[int]) -> list[int]:

@@ -364,6 +364,82 @@ class Payment(Base):
     pay_to = fields.Dict()
 
 
+class SentRefund(Base):
+    """退款: money on its way back; `attempt` counts the provider's refusals."""
+
+    id = fields.String()
+    order_number = fields.String(attribute="order_id", allow_none=True)
+    provider = fields.String()
+    amount_fen = fields.Integer()
+    reason = fields.String()
+    status = fields.String()
+    attempt = fields.Integer()
+    error = fields.String(allow_none=True)
+    created_at = Moment()
+
+
+class FailedRefundList(Base):
+    """Refunds that wait for a person."""
+
+    items = fields.List(fields.Nested(SentRefund))
+
+
+class BankLine(Base):
+    """A line of a bank statement."""
+
+    id = fields.String()
+    serial = fields.String()
+    booked_on = fields.Date()
+    amount_fen = fields.Integer()
+    counterparty = fields.String()
+    text = fields.String()
+    status = fields.String()
+    payment_id = fields.String(allow_none=True)
+
+
+class BankLineList(Base):
+    """Statement lines that wait for a person."""
+
+    items = fields.List(fields.Nested(BankLine))
+
+
+class DecideLine(Base):
+    """What becomes of a statement line."""
+
+    verdict = fields.String(required=True, validate=OneOf(("assign", "take", "send_back", "ignore")))
+    reference = text(40, required=False, load_default="")
+    note = text(200, required=False, load_default="")
+
+
+class Note(Base):
+    """What was done, in words."""
+
+    note = text(200)
+
+
+class Mismatch(Base):
+    """不符: `amount` is in the smallest unit of `currency`."""
+
+    id = fields.String()
+    kind = fields.String()
+    provider = fields.String()
+    payment_id = fields.String(allow_none=True)
+    order_number = fields.String(attribute="order_id", allow_none=True)
+    refund_id = fields.String(allow_none=True)
+    amount = fields.Integer()
+    currency = fields.String()
+    expected_fen = fields.Integer(allow_none=True)
+    reference = fields.String()
+    detail = fields.String()
+    opened_at = Moment()
+
+
+class MismatchList(Base):
+    """What does not match and waits for a person."""
+
+    items = fields.List(fields.Nested(Mismatch))
+
+
 class GiftLine(Base):
     """A pack of a gift."""
 

@@ -11,7 +11,7 @@ from marshmallow import ValidationError
 from catalog import queries as catalog_queries
 from finance.gateway import queries as gateway_queries
 from kernel import clock
-from kernel.doors import PageBlueprint, said, who
+from kernel.doors import PageBlueprint, locale_of, said, who
 from kernel.errors import DomainError, Invalid
 from kernel.idempotency import Once, request_once
 from kernel.ids import as_id
@@ -272,13 +272,15 @@ def pay(number: str) -> ResponseReturnValue:
     answer = paying.start_payment(
         number=number,
         member_id=who().member_id,
-        provider="sandbox",
+        provider=(provider := request.form.get("provider", "sandbox")),
         allowed=settings.member_providers,
         bank_account=settings.bank_account,
-        once=_once(request.form.get("idempotency_key", "") or secrets.token_urlsafe(18), {"provider": "sandbox"}),
+        return_url=url_for("member.order", number=number, _external=True),
+        locale=locale_of(),
+        once=_once(request.form.get("idempotency_key", "") or secrets.token_urlsafe(18), {"provider": provider}),
         now=clock.now(),
     )
-    return redirect(answer.body["redirect_url"], 303)
+    return redirect(answer.body["redirect_url"] or url_for("member.order", number=number), 303)
 
 
 @bp.post("/orders/<number>/cancel")

@@ -4,7 +4,7 @@ import re
 import secrets
 from typing import Any
 
-from flask import current_app, flash, redirect, render_template, request, url_for
+from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
@@ -16,7 +16,7 @@ from kernel.idempotency import request_once
 from kernel.ids import as_id
 from orders import queries
 from orders.queries import refunds as refund_queries
-from orders.services import paying, refunding
+from orders.services import refunding
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
@@ -44,7 +44,9 @@ def home() -> ResponseReturnValue:
         campaign=voucher_queries.campaign(slug, now=clock.now()) if slug else None,
         waiting=len(gateway_queries.waiting_transfers()),
         to_decide=len(refund_queries.parts_for_operator(now=clock.now()))
-        + len(gateway_queries.waiting_refunds(provider="bank_transfer")),
+        + len(gateway_queries.waiting_refunds(provider="bank_transfer"))
+        + len(gateway_queries.failed_refunds()),
+        mismatches=gateway_queries.open_mismatches() + len(gateway_queries.bank_lines(*gateway_queries.OPEN_LINES)),
     )
 
 
@@ -115,62 +117,6 @@ def job(job_id: str) -> ResponseReturnValue:
     return render_template("operator/job.html", job=found)
 
 
-@bp.get("/transfers")
-def transfers() -> ResponseReturnValue:
-    """Bank transfers to look for on the statement."""
-    return _transfers_page({}, None)
-
-
-def _transfers_page(form: Any, problem: str | None, status: int = 200) -> ResponseReturnValue:
-    waiting = gateway_queries.waiting_transfers()
-    found = queries.orders_by_id((payment.order_id for payment in waiting), now=clock.now())
-    unions = {union.id: union.name for union in people_queries.unions()}
-    page = render_template(
-        "operator/transfers.html",
-        waiting=waiting,
-        orders=found,
-        unions=unions,
-        form=form,
-        problem=problem,
-        key=secrets.token_urlsafe(18),
-    )
-    return page, status
-
-
-def fen_of(text: str) -> int | None:
-    """Return the fen of an amount typed in yuan, or None where it is none. No float is involved.
-
-    >>> fen_of("12,130"), fen_of("¥0.5"), fen_of("1.234"), fen_of("-1")
-    (1213000, 50, None, None)
-    """
-    found = re.fullmatch(r"¥?([0-9]{1,11})(?:\.([0-9]{1,2}))?", text.replace(",", "").strip(), re.ASCII)
-    return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0")) if found else None
-
-
-@bp.post("/transfers/<payment_id>/confirm")
-def confirm(payment_id: str) -> ResponseReturnValue:
-    """A bank transfer has arrived."""
-    amount_fen = fen_of(request.form.get("amount", ""))
-    if amount_fen is None:
-        return _transfers_page(request.form, gettext("请填写到账金额，例如 12130.00。"), 422)
-    try:
-        answer = paying.confirm_transfer(
-            payment_id=as_id(payment_id),
-            amount_fen=amount_fen,
-            actor_id=who().person_id,
-            second_person_fen=current_app.config["HUIGONG"].second_person_fen,
-            once=_once(amount_fen),
-            now=clock.now(),
-        )
-    except DomainError as refused:
-        return _transfers_page(request.form, said(refused), refused.status)
-    if answer.body["status"] == "pending":
-        flash(gettext("已记录您的确认。金额较大，还需要另一位运营确认。"), "info")
-    else:
-        flash(gettext("已确认到账。"), "success")
-    return redirect(url_for("operator.transfers"), 303)
-
-
 @bp.get("/check")
 def check() -> ResponseReturnValue:
     """The five conservation rules over the whole database."""
@@ -182,12 +128,13 @@ def refunds() -> ResponseReturnValue:
     """Refunds to decide, and money of bank transfers to send back."""
     now = clock.now()
     waiting = gateway_queries.waiting_refunds(provider="bank_transfer")
-    orders = queries.orders_by_id((refund.order_id for refund in waiting), now=now)
+    orders = queries.orders_by_id((refund.order_id for refund in waiting if refund.order_id), now=now)
     return render_template(
         "operator/refunds.html",
         parts=refund_queries.parts_for_operator(now=now),
         waiting=waiting,
-        orders=orders,
+        failed=(failed := gateway_queries.failed_refunds()),
+        orders=orders | queries.orders_by_id((refund.order_id for refund in failed if refund.order_id), now=now),
         unions={union.id: union.name for union in people_queries.unions()},
         key=secrets.token_urlsafe(12),
     )
@@ -214,21 +161,4 @@ def decide_refund(refund: str, merchant_id: str, verdict: str) -> ResponseReturn
         flash(gettext("已拒绝，买家会看到您的理由。"), "success")
     else:
         raise NotFound("没有找到您要的内容。")
-    return redirect(url_for("operator.refunds"), 303)
-
-
-@bp.post("/payment-refunds/<refund_id>/sent")
-def refund_sent(refund_id: str) -> ResponseReturnValue:
-    """Money of a bank transfer was sent back."""
-    reference = request.form.get("reference", "").strip()[:60]
-    if not reference or not reference.isprintable():
-        raise Invalid("请填写银行流水号。")
-    refunding.record_sent(
-        refund_id=as_id(refund_id),
-        reference=reference,
-        actor_id=who().person_id,
-        once=_once(reference),
-        now=clock.now(),
-    )
-    flash(gettext("已登记退款。"), "success")
     return redirect(url_for("operator.refunds"), 303)

@@ -11,7 +11,7 @@ from flask_babel import gettext
 from catalog import queries as catalog_queries
 from finance.gateway import queries as gateway_queries
 from kernel import clock, sheets
-from kernel.doors import PageBlueprint, said, who
+from kernel.doors import PageBlueprint, locale_of, said, who
 from kernel.errors import DomainError, Forbidden, Invalid
 from kernel.idempotency import request_once
 from kernel.ids import as_id
@@ -195,16 +195,18 @@ def reject(number: str) -> ResponseReturnValue:
 def pay(number: str) -> ResponseReturnValue:
     """Ask for the transfer's account and reference."""
     settings = current_app.config["HUIGONG"]
-    paying.start_payment(
+    answer = paying.start_payment(
         number=number,
         union_id=who().union_id,
-        provider="bank_transfer",
+        provider=(provider := request.form.get("provider", "bank_transfer")),
         allowed=settings.union_providers,
         bank_account=settings.bank_account,
-        once=_once("bank_transfer"),
+        return_url=url_for("union.order", number=number, _external=True),
+        locale=locale_of(),
+        once=_once(provider),
         now=clock.now(),
     )
-    return redirect(url_for("union.order", number=number), 303)
+    return redirect(answer.body["redirect_url"] or url_for("union.order", number=number), 303)
 
 
 @bp.post("/orders/<number>/cancel")

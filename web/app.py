@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from babel.dates import format_datetime
-from flask import Flask, g, request, session
+from flask import Flask, appcontext_pushed, g, request, session
 from flask_babel import Babel, get_locale, gettext
 from flask_bootstrap import Bootstrap5
 from flask_migrate import Migrate
@@ -14,11 +14,14 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 import catalog.api
 import orders.api.member
 import orders.api.merchant
+import orders.api.money
 import orders.api.operator
 import orders.api.union
+import orders.api.webhooks
 import orders.views_grants
 import orders.views_member
 import orders.views_merchant
+import orders.views_money
 import orders.views_operator
 import orders.views_privacy
 import orders.views_union
@@ -26,6 +29,12 @@ import people.api
 import people.views
 import voucher.api
 import voucher.views
+from finance.gateway import providers
+from finance.gateway.bank import Bank
+from finance.gateway.providers import Provider
+from finance.gateway.rules import BANK, SANDBOX, STRIPE
+from finance.gateway.sandbox import Sandbox
+from finance.gateway.stripe import Stripe
 from kernel import clock
 from kernel.clock import local
 from kernel.db import db, prepare_engine
@@ -49,6 +58,8 @@ API_BLUEPRINTS = (
     orders.api.union.bp,
     orders.api.merchant.bp,
     orders.api.operator.bp,
+    orders.api.money.bp,
+    orders.api.webhooks.bp,
     auditing.api,
 )
 PAGE_BLUEPRINTS = (
@@ -58,6 +69,7 @@ PAGE_BLUEPRINTS = (
     orders.views_union.bp,
     orders.views_merchant.bp,
     orders.views_operator.bp,
+    orders.views_money.bp,
     orders.views_privacy.own,
     voucher.views.bp,
     orders.views_privacy.members,
@@ -87,6 +99,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     db.init_app(app)
     with app.app_context():
         prepare_engine(db.engine)
+    at_hand = _providers(settings)
+    appcontext_pushed.connect(lambda _app, **_: providers.use(at_hand), app, weak=False)
     Migrate(app, db, directory=str(ROOT / "migrations"), render_as_batch=True, compare_type=True)
     Babel(app, locale_selector=_language, default_translation_directories=str(ROOT / "web" / "translations"))
     Bootstrap5(app)
@@ -134,6 +148,17 @@ def _flask_config(settings: Settings) -> dict[str, Any]:
         "WTF_CSRF_SSL_STRICT": settings.secure_cookies,
         "BOOTSTRAP_SERVE_LOCAL": True,
     }
+
+
+def _providers(settings: Settings) -> dict[str, Provider]:
+    """Who moves money here. Without its settings Stripe takes no event (no signature is right) and starts nothing."""
+    stripe = Stripe(
+        key=settings.stripe_secret_key, webhook_secret=settings.stripe_webhook_secret, base=settings.stripe_api_base
+    )
+    found: dict[str, Provider] = {STRIPE: stripe, BANK: Bank()}
+    if settings.sandbox:
+        found[SANDBOX] = Sandbox(secret=settings.secret_key)
+    return found
 
 
 def _tiers_of(slug: str | None) -> tuple[int, ...] | None:

@@ -16,7 +16,8 @@ from kernel import clock, jobs
 from kernel.db import db
 from kernel.errors import DomainError
 from orders import queries as order_queries
-from orders.services import granting, placing
+from orders.queries import money as money_queries
+from orders.services import granting, placing, reconciling, tending
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
@@ -178,7 +179,9 @@ def sweep() -> None:
         while vouchers := voucher_services.expire_ended(now=clock.now()):
             ended += vouchers
         lapsed = granting.lapse_due(now=clock.now())
+        done = tending.tend(second_person_fen=read().second_person_fen, now=clock.now())
         click.echo(f"{total} orders expired, {ended} vouchers ended, {lapsed} gifts lapsed")
+        click.echo(", ".join(f"{count} {what}" for what, count in done.items()))
 
 
 @main.command()
@@ -195,6 +198,26 @@ def check() -> None:
 
 
 @main.command()
+@click.option(
+    "--day", type=click.DateTime(["%Y-%m-%d"]), help="A day of Asia/Shanghai; without it yesterday and today."
+)
+def reconcile(day: Any) -> None:
+    """Compare payments and refunds with the providers' lists and the ledger: exit 0, or 1 with each difference.
+
+    What comparing a day found is kept for the page and the metrics.
+    """
+    with _app().app_context():
+        now = clock.now()
+        found = reconciling.reconcile(day.date(), now=now) if day else money_queries.compare_lately(now=now)
+    for one in found.differences:
+        click.echo(one.text)
+    if found.differences:
+        click.echo(f"{len(found.differences)} differences", err=True)
+        sys.exit(1)
+    click.echo(f"{found.compared} payments and refunds agree, {found.unchecked} wait for their bank statement")
+
+
+@main.command()
 @click.option("--until-parent-exits", is_flag=True, hidden=True)
 @click.option("--every", default=1.0, help="Seconds between looks.")
 def worker(until_parent_exits: bool, every: float) -> None:
@@ -206,12 +229,15 @@ def worker(until_parent_exits: bool, every: float) -> None:
     while not (until_parent_exits and os.getppid() != parent):
         with app.app_context():
             try:
+                tending.act_on_waiting(now=clock.now())
                 placing.expire_due(now=clock.now())
                 while voucher_services.expire_ended(now=clock.now()):
                     pass
                 granting.lapse_due(now=clock.now())
                 while jobs.run_next(HANDLERS, clock=clock.now):
                     pass
+                tending.tend(second_person_fen=settings.second_person_fen, now=clock.now())
+                reconciling.reconcile_nightly(now=clock.now())
                 messages.deliver(sender, key=key, now=clock.now())
                 if clock.now() >= tidy_at:
                     entry.forget_old(now=clock.now())

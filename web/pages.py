@@ -10,7 +10,7 @@ from kernel import clock
 from kernel.errors import NotFound
 from orders import queries as order_queries
 from orders.queries import OrderView
-from orders.services import paying
+from orders.services import cashier as cashier_service
 from people import queries as people_queries
 from web.signing import bp, local_path
 
@@ -34,14 +34,9 @@ def cashier(reference: str) -> ResponseReturnValue:
     if not _settings().sandbox:
         raise NotFound("没有找到您要的内容。")
     if request.method == "POST":
-        paying.act_at_cashier(
-            reference=reference,
-            outcome=request.form.get("outcome", ""),
-            secret=_settings().secret_key,
-            now=clock.now(),
-        )
+        cashier_service.act(reference=reference, outcome=request.form.get("outcome", ""), now=clock.now())
     payment = gateway_queries.by_reference(reference)
-    if payment is None or payment.provider != "sandbox":
+    if payment is None or payment.provider != "sandbox" or payment.order_id is None:
         raise NotFound("没有这笔付款。")
     order = order_queries.order(payment.order_id, now=clock.now())
     if request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json":

@@ -37,6 +37,9 @@ NAMES = (
     "HUIGONG_STAFF_SECONDS",
     "HUIGONG_SECOND_PERSON_FEN",
     "HUIGONG_REFUND_REPLY_SECONDS",
+    "HUIGONG_STRIPE_SECRET_KEY",
+    "HUIGONG_STRIPE_WEBHOOK_SECRET",
+    "HUIGONG_STRIPE_API_BASE",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -73,6 +76,9 @@ class Settings:
     staff_seconds: int = 12 * 3600
     second_person_fen: int = 20_000_000
     refund_reply_seconds: int = 3 * 86400
+    stripe_secret_key: str = ""
+    stripe_webhook_secret: str = ""
+    stripe_api_base: str = ""
 
     @property
     def production(self) -> bool:
@@ -82,7 +88,8 @@ class Settings:
     @property
     def member_providers(self) -> tuple[str, ...]:
         """How members can pay."""
-        return ("sandbox",) if self.sandbox else ()
+        offered = {"stripe": bool(self.stripe_secret_key), "sandbox": self.sandbox}
+        return tuple(name for name, on in offered.items() if on)
 
     @property
     def union_providers(self) -> tuple[str, ...]:
@@ -120,6 +127,9 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         staff_seconds=_whole(environ, "HUIGONG_STAFF_SECONDS", 12 * 3600, least=60),
         second_person_fen=_whole(environ, "HUIGONG_SECOND_PERSON_FEN", 20_000_000, least=0),
         refund_reply_seconds=_whole(environ, "HUIGONG_REFUND_REPLY_SECONDS", 3 * 86400, least=60),
+        stripe_secret_key=environ.get("HUIGONG_STRIPE_SECRET_KEY", "").strip(),
+        stripe_webhook_secret=environ.get("HUIGONG_STRIPE_WEBHOOK_SECRET", "").strip(),
+        stripe_api_base=environ.get("HUIGONG_STRIPE_API_BASE", "").strip().rstrip("/"),
     )
     if production:
         _refuse_unsafe(settings, environ)
@@ -142,6 +152,12 @@ def _refuse_unsafe(settings: Settings, environ: Mapping[str, str]) -> None:
         raise UnsafeSetting("HUIGONG_OIDC: an identity provider must be reached by https in production")
     if settings.sms_gateway and not json.loads(settings.sms_gateway)["url"].startswith("https://"):
         raise UnsafeSetting("HUIGONG_SMS_GATEWAY: the gateway must be reached by https in production")
+    if settings.stripe_secret_key and not settings.stripe_webhook_secret:
+        raise UnsafeSetting("HUIGONG_STRIPE_WEBHOOK_SECRET: without it nobody could tell us that Stripe was paid")
+    if settings.stripe_webhook_secret and not settings.stripe_secret_key:
+        raise UnsafeSetting("HUIGONG_STRIPE_SECRET_KEY: without it no payment could be started and none sent back")
+    if settings.stripe_api_base:
+        raise UnsafeSetting("HUIGONG_STRIPE_API_BASE: production talks to Stripe itself")
     if not settings.secure_cookies:
         raise UnsafeSetting("HUIGONG_SECURE_COOKIES: cookies must be secure in production")
 

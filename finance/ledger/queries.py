@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Row, Subquery, case, cast, func, or_, select, union_all
 
 from finance.ledger.models import PostingRow
-from finance.ledger.rules import STOCK_AVAILABLE, VOUCHER_BALANCE
+from finance.ledger.rules import CASH, STOCK_AVAILABLE, VOUCHER_BALANCE
 from kernel.db import db
 
 
@@ -129,6 +129,23 @@ def moved(campaign_id: int, *, debit: str, credit: str) -> int:
         PostingRow.campaign_id == campaign_id, PostingRow.debit == debit, PostingRow.credit == credit
     )
     return int(db.session.execute(total).scalar_one())
+
+
+def cash_by_order() -> Subquery:
+    """Return what came in and went back for each order, in fen: `order_id` (0 for none), `came`, `went`.
+
+    Money a provider took back out of a refund (`came_back`) counts as not having gone.
+    """
+    order_id = func.coalesce(PostingRow.order_id, 0)
+    returned = (PostingRow.debit == CASH) & (PostingRow.kind == "came_back")
+    came = case(((PostingRow.debit == CASH) & (PostingRow.kind != "came_back"), PostingRow.amount), else_=0)
+    went = case((PostingRow.credit == CASH, PostingRow.amount), (returned, -PostingRow.amount), else_=0)
+    return (
+        select(order_id.label("order_id"), func.sum(came).label("came"), func.sum(went).label("went"))
+        .where(or_(PostingRow.debit == CASH, PostingRow.credit == CASH))
+        .group_by(order_id)
+        .subquery()
+    )
 
 
 def malformed() -> Sequence[Any]:

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from flask import current_app, request
+from flask import current_app, request, url_for
 from flask.views import MethodView
 
 from kernel import clock
-from kernel.doors import ApiBlueprint, json_answer, once, who
+from kernel.doors import ApiBlueprint, json_answer, locale_of, once, who
 from kernel.ids import as_id
 from kernel.paging import decode_cursor
 from kernel.schemas import PageArgs, page
@@ -95,6 +95,8 @@ def pay(body: dict[str, Any], number: str) -> Any:
         provider=body["provider"],
         allowed=settings.member_providers,
         bank_account=settings.bank_account,
+        return_url=url_for("member.order", number=number, _external=True),
+        locale=locale_of(),
         once=once(body=request.get_json()),
         now=clock.now(),
     )

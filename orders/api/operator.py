@@ -16,29 +16,13 @@ from orders.api.member import wanted_of
 from orders.queries import grants as grant_queries
 from orders.queries import refunds as refund_queries
 from orders.rules import Wanted
-from orders.services import granting, paying, refunding
+from orders.services import granting, refunding
 from orders.views_grants import link_of
 from voucher import queries as voucher_queries
 
 bp = ApiBlueprint(
     "api_operator_orders", __name__, audience="operator", url_prefix="/api/v1/admin", description="Money and proof"
 )
-
-
-@bp.route("/payments/<payment_id>/confirm", methods=["POST"])
-@bp.arguments(schemas.ConfirmTransfer)
-@bp.response(200, schemas.Payment)
-def confirm(body: dict[str, Any], payment_id: str) -> Any:
-    """Say that a bank transfer has arrived."""
-    answer = paying.confirm_transfer(
-        payment_id=as_id(payment_id),
-        amount_fen=body["amount_fen"],
-        actor_id=who().person_id,
-        second_person_fen=current_app.config["HUIGONG"].second_person_fen,
-        once=once(body=request.get_json()),
-        now=clock.now(),
-    )
-    return current_app.response_class(*json_answer(answer, 200))
 
 
 @bp.route("/refunds")
@@ -79,34 +63,11 @@ def decline_refund(body: dict[str, Any], refund: str, merchant_id: str) -> Any:
     return current_app.response_class(*json_answer(answer, 200))
 
 
-@bp.route("/payment-refunds/<refund_id>/sent", methods=["POST"])
-@bp.arguments(schemas.SentBack)
-@bp.response(200)
-def refund_sent(body: dict[str, Any], refund_id: str) -> Any:
-    """Say that money of a bank transfer was sent back, under which bank reference."""
-    answer = refunding.record_sent(
-        refund_id=as_id(refund_id),
-        reference=body["reference"],
-        actor_id=who().person_id,
-        once=once(body=request.get_json()),
-        now=clock.now(),
-    )
-    return current_app.response_class(*json_answer(answer, 200))
-
-
 @bp.route("/campaigns/<slug>/report")
 @bp.response(200)
 def report(slug: str) -> Any:
     """Say what was issued, held and redeemed, what was sold by whom, and the budget left."""
     return queries.campaign_report(slug, now=clock.now())
-
-
-@bp.route("/reconcile")
-@bp.response(200)
-def reconcile() -> Any:
-    """Check the conservation rules over the whole database."""
-    breaches = queries.proof()
-    return {"ok": not breaches, "breaches": breaches}
 
 
 @bp.route("/campaigns/<slug>/grants", methods=["POST"])

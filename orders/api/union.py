@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from flask import current_app, request
+from flask import current_app, request, url_for
 from flask.views import MethodView
 
 from kernel import clock
-from kernel.doors import ApiBlueprint, json_answer, once, who
+from kernel.doors import ApiBlueprint, json_answer, locale_of, once, who
 from kernel.errors import Forbidden, Invalid
 from kernel.paging import decode_cursor
 from kernel.schemas import PageArgs, page
@@ -150,6 +150,8 @@ def pay(body: dict[str, Any], number: str) -> Any:
         provider=body["provider"],
         allowed=settings.union_providers,
         bank_account=settings.bank_account,
+        return_url=url_for("union.order", number=number, _external=True),
+        locale=locale_of(),
         once=once(body=request.get_json()),
         now=clock.now(),
     )

@@ -1,17 +1,18 @@
-"""Paying: start a payment, take what the provider says of it, and make a paid order of it: once."""
+"""Paying: start a payment, and make a paid order of money that arrived: once. What does not fit is never lost."""
 
-import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import insert, select, update
 
 from catalog import steps as catalog_steps
 from catalog.steps import OutOfStock
+from finance.gateway import providers
 from finance.gateway import queries as gateway_queries
 from finance.gateway import steps as gateway_steps
+from finance.gateway.providers import PaymentUnavailable, ProviderDown, ProviderRefused
 from finance.gateway.queries import PaymentView
-from finance.gateway.rules import BANK, DECLINED, SANDBOX, SUCCEEDED, PaymentEvent, is_signed, signature
+from finance.gateway.rules import BANK, STRIPE, Started, ToPay, closes_at_of
 from finance.ledger import rules as ledger
 from finance.ledger import steps as ledger_steps
 from finance.ledger.rules import Cause, Posting
@@ -19,14 +20,14 @@ from kernel import audit, idempotency
 from kernel.db import after_commit, db, transaction
 from kernel.errors import Forbidden, Invalid, NotFound, StateConflict
 from kernel.idempotency import Answer, Once
-from kernel.ids import as_id, new_id
+from kernel.ids import as_id, digest
 from orders.models import Order, OrderLine, Parcel
 from orders.rules import MEMBER_BUYER, Line, owed_by_merchant
-from orders.services.placing import close, held_quantities
+from orders.services.placing import held_quantities
+from orders.services.sending import send_refund
+from voucher import queries as voucher_queries
 from voucher import steps as voucher_steps
 from voucher.steps import InsufficientBulkBudget, InsufficientVoucherBalance
-
-CASHIER_OUTCOMES = ("pay", "decline", "late", "twice", "reversed")
 
 
 def start_payment(
@@ -37,86 +38,106 @@ def start_payment(
     provider: str,
     allowed: tuple[str, ...],
     bank_account: dict[str, str],
+    return_url: str = "",
+    locale: str = "zh",
     once: Once,
     now: datetime,
 ) -> Answer:
-    """Begin to pay an order. Raises NotFound, StateConflict where it waits for no payment, Invalid for a provider
-    that is not offered here."""
-    if provider not in allowed:
+    """Begin to pay an order: write the intent, ask the provider with no row held, record where the buyer pays.
+
+    The same request, also after a crash in between, is the same payment here and at the provider. Raises NotFound,
+    StateConflict where the order waits for no payment or the provider refuses, Invalid for a provider that is not
+    offered here, PaymentUnavailable where the provider does not answer.
+    """
+    gateway = providers.find(provider)
+    if provider not in allowed or gateway is None:
         raise Invalid(errors={"provider": ["这里不支持这种付款方式。"]})
+    with transaction():
+        if (first := idempotency.peek(once)) is not None:
+            return first
+        order = _lock_payable(number, member_id=member_id, union_id=union_id, now=now)
+        payment = _payment_to_start(order, provider, once=once, now=now)
+    if payment.status == "pending" and payment.url is None:
+        wanted = ToPay(
+            payment_id=payment.id,
+            reference=payment.reference,
+            order_number=str(order.id),
+            campaign=voucher_queries.slugs().get(order.campaign_id, ""),
+            amount_fen=payment.amount_fen,
+            closes_at=payment.closes_at or now,
+            locale=locale,
+            return_url=return_url,
+        )
+        try:
+            started = gateway.start(wanted)
+        except ProviderRefused:
+            with transaction():
+                gateway_steps.move(payment.id, to="declined", now=now)
+            raise StateConflict("付款没有开始，没有扣款。请再试一次，或换一种付款方式。") from None
+        except ProviderDown:
+            raise PaymentUnavailable("付款平台暂时没有回应，没有扣款。请稍后再试。") from None
+    else:
+        started = Started(redirect_url=payment.url, session=payment.session)
     with transaction():
         if (first := idempotency.begin(once)) is not None:
             return first
-        own = Order.member_id == member_id if member_id is not None else Order.union_id == union_id
-        order = db.session.execute(
-            select(Order.id, Order.status, Order.expires_at, Order.payable_fen)
-            .where(Order.id == as_id(number), own)
-            .with_for_update()
-        ).one_or_none()
-        if order is None:
-            raise NotFound("没有这个订单。")
-        due = order.expires_at is not None and order.expires_at <= now
-        if order.status not in ("pending_payment", "approved") or due:
-            raise StateConflict("这个订单现在不能付款。")
-        db.session.execute(
-            update(Order).where(Order.id == order.id, Order.status == "approved").values(status="pending_payment")
-        )
-        payment = gateway_steps.start(order_id=order.id, provider=provider, amount_fen=order.payable_fen, now=now)
+        gateway_steps.note_start(payment.id, started)
         content: dict[str, Any] = {
             "id": str(payment.id),
             "order_number": str(order.id),
             "provider": provider,
             "status": payment.status,
             "amount_fen": payment.amount_fen,
-            "redirect_url": f"/sandbox/{payment.reference}" if provider == SANDBOX else None,
+            "redirect_url": started.redirect_url,
         }
         if provider == BANK:
             content |= {"reference": payment.reference, "pay_to": bank_account}
         return idempotency.finish(once, content)
 
 
-def receive_event(*, provider: str, body: bytes, signed: str, secret: str, now: datetime) -> bool:
-    """Take an event as it came: check its signature, store it, then act on it once, in any order.
-
-    Returns whether it was acted on now. Raises Forbidden for a signature that is not ours and Invalid for a body
-    that is no event.
-    """
-    if not is_signed(secret, body, signed):
-        raise Forbidden("签名不正确。")
-    try:
-        content = json.loads(body)
-        event = PaymentEvent(
-            id=str(content["id"]),
-            type=str(content["type"]),
-            reference=str(content["reference"]),
-            amount_fen=int(content["amount_fen"]),
-        )
-    except (ValueError, KeyError, TypeError):
-        raise Invalid("无法识别的支付通知。") from None
-    with transaction():
-        gateway_steps.store_event(provider=provider, event_id=event.id, payload=content, now=now)
-    with transaction():
-        if not gateway_steps.claim_event(provider=provider, event_id=event.id, now=now):
-            return False
-        _act(event, now=now)
-    return True
-
-
-def _act(event: PaymentEvent, *, now: datetime) -> None:
-    order_id = gateway_steps.order_of(reference=event.reference)
+def _lock_payable(number: str, *, member_id: int | None, union_id: int | None, now: datetime) -> Any:
+    own = Order.member_id == member_id if member_id is not None else Order.union_id == union_id
+    order_id = db.session.scalar(select(Order.id).where(Order.id == as_id(number), own))
     if order_id is None:
-        return
-    # The order's row is always taken before its payment's: payment and expiry meet there.
-    order = _lock_order(order_id)
-    payment = gateway_steps.lock(reference=event.reference)
-    assert payment is not None
-    if event.type == DECLINED:
-        gateway_steps.move(payment.id, to="declined", now=now)
-    elif event.type == SUCCEEDED and event.amount_fen == payment.amount_fen:
-        _succeeded(order, payment, now=now)
+        raise NotFound("没有这个订单。")
+    order = lock_order(order_id)
+    due = order.expires_at is not None and order.expires_at <= now
+    if order.status not in ("pending_payment", "approved") or due:
+        raise StateConflict("这个订单现在不能付款。")
+    db.session.execute(
+        update(Order).where(Order.id == order.id, Order.status == "approved").values(status="pending_payment")
+    )
+    return order
 
 
-def _lock_order(order_id: int) -> Any:
+def _payment_to_start(order: Any, provider: str, *, once: Once, now: datetime) -> PaymentView:
+    """Return the payment this request began before, or one its buyer can still use, or a new one."""
+    start_key = digest(f"{once.person_id}:{once.key}:{once.request_hash}")
+    found = gateway_steps.by_start_key(start_key)
+    if found is None and provider in (STRIPE, BANK):
+        found = gateway_steps.usable(order_id=order.id, provider=provider, now=now)
+    if found is not None:
+        return found
+    closes_at = None
+    if provider == STRIPE:
+        until = order.expires_at.timestamp() if order.expires_at is not None else 0.0
+        closes_at = datetime.fromtimestamp(closes_at_of(until, now=now.timestamp()), UTC)
+    payment = gateway_steps.start(
+        order_id=order.id,
+        provider=provider,
+        amount_fen=order.payable_fen,
+        now=now,
+        start_key=start_key,
+        closes_at=closes_at,
+    )
+    if order.payable_fen == 0:  # a saving that covers everything: there is nothing a provider could take
+        take_payment(order, payment, now=now)
+        payment = gateway_steps.lock(payment_id=payment.id) or payment
+    return payment
+
+
+def lock_order(order_id: int) -> Any:
+    """Return what paying needs of an order, its row locked: always before its payment's, as everybody does."""
     return db.session.execute(
         select(
             Order.id,
@@ -126,13 +147,15 @@ def _lock_order(order_id: int) -> Any:
             Order.voucher_id,
             Order.discount_fen,
             Order.holds,
+            Order.payable_fen,
+            Order.expires_at,
         )
         .where(Order.id == order_id)
         .with_for_update()
     ).one()
 
 
-def _succeeded(order: Any, payment: PaymentView, *, now: datetime, confirmed_by: int | None = None) -> None:
+def take_payment(order: Any, payment: PaymentView, *, now: datetime, confirmed_by: int | None = None) -> None:
     """Make a paid order of a payment that arrived; where that is no longer possible, send all of it back."""
     if not gateway_steps.move(payment.id, to="succeeded", now=now, confirmed_by=confirmed_by):
         return
@@ -211,6 +234,14 @@ def _pay(order: Any, *, holds: int, now: datetime) -> None:
     catalog_steps.sell(quantities)
 
 
+def keep_unmatched(payment_id: int, *, order: Any, amount_fen: int, now: datetime) -> None:
+    """Put money that pays for nothing on the ledger, in the caller's transaction: it came, and it is due back."""
+    campaign_id = order.campaign_id if order is not None else None
+    came = Posting(ledger.CASH, ledger.REFUND_DUE, amount_fen, campaign_id=campaign_id)
+    cause = Cause("unmatched", str(payment_id), order_id=order.id if order is not None else None)
+    ledger_steps.post(cause, [came], now=now)
+
+
 def _redeem_discount(order: Any) -> list[Posting]:
     if order.buyer_kind != MEMBER_BUYER:
         return voucher_steps.redeem_bulk(campaign_id=order.campaign_id, amount_fen=order.discount_fen)
@@ -219,24 +250,6 @@ def _redeem_discount(order: Any) -> list[Posting]:
     return voucher_steps.redeem(
         voucher_id=order.voucher_id, campaign_id=order.campaign_id, amount_fen=order.discount_fen
     )
-
-
-def send_refund(*, refund_id: int, now: datetime) -> None:
-    """Send a refund whose intent is written. The sandbox pays at once; a bank transfer waits for an operator."""
-    intent = gateway_queries.refund(refund_id)
-    if intent is not None and intent.provider == SANDBOX:
-        with transaction():
-            settle_refund(refund_id, reference=f"sandbox-{refund_id}", now=now)
-
-
-def settle_refund(refund_id: int, *, reference: str, now: datetime) -> None:
-    """Record, in the caller's transaction, that a refund's money has gone back; once, however often it is told."""
-    intent = gateway_queries.refund(refund_id)
-    assert intent is not None
-    campaign_id = db.session.scalar(select(Order.campaign_id).where(Order.id == intent.order_id))
-    assert campaign_id is not None
-    postings = gateway_steps.settle_refund(refund_id, campaign_id=campaign_id, reference=reference, now=now)
-    ledger_steps.post(Cause("sent_back", str(refund_id), order_id=intent.order_id), postings, now=now)
 
 
 def confirm_transfer(
@@ -258,7 +271,8 @@ def confirm_transfer(
         payment_view = gateway_queries.find(payment_id)
         if payment_view is None or payment_view.provider != BANK:
             raise NotFound("没有这笔转账。")
-        order = _lock_order(payment_view.order_id)
+        assert payment_view.order_id is not None
+        order = lock_order(payment_view.order_id)
         payment = gateway_steps.lock(payment_id=payment_id)
         assert payment is not None
         if payment.status != "pending":
@@ -273,7 +287,8 @@ def confirm_transfer(
         elif amount_fen >= second_person_fen and payment_view.first_confirmed_by == actor_id:
             raise Forbidden("大额转账需要另一位运营确认。")
         else:
-            _succeeded(order, payment, now=now, confirmed_by=actor_id)
+            take_payment(order, payment, now=now, confirmed_by=actor_id)
+            gateway_steps.move_lines_of(payment.id, sources=("second", "short"), to="matched")
         after = gateway_queries.find(payment.id)
         order_status = db.session.scalar(select(Order.status).where(Order.id == order.id))
         audit.record(
@@ -295,33 +310,3 @@ def confirm_transfer(
                 "order_status": order_status,
             },
         )
-
-
-def act_at_cashier(*, reference: str, outcome: str, secret: str, now: datetime) -> None:
-    """The sandbox cashier: send the events a provider would send, through the same door. Development only.
-
-    Raises NotFound for an unknown payment and Invalid for an unknown outcome.
-    """
-    payment = gateway_queries.by_reference(reference)
-    if payment is None or payment.provider != SANDBOX:
-        raise NotFound("没有这笔付款。")
-    if outcome not in CASHIER_OUTCOMES:
-        raise Invalid(errors={"outcome": ["请选择 pay、decline、late、twice 或 reversed。"]})
-    paid, declined = _event(payment, SUCCEEDED), _event(payment, DECLINED)
-    if outcome == "late":
-        with transaction():
-            close(order_id=payment.order_id, sources=("pending_payment",), to="expired", now=now)
-    events = {
-        "pay": [paid],
-        "late": [paid],
-        "decline": [declined],
-        "twice": [paid, paid, _event(payment, SUCCEEDED)],
-        "reversed": [paid, declined],
-    }[outcome]
-    for event in events:
-        body = json.dumps(event.__dict__).encode()
-        receive_event(provider=SANDBOX, body=body, signed=signature(secret, body), secret=secret, now=now)
-
-
-def _event(payment: PaymentView, kind: str) -> PaymentEvent:
-    return PaymentEvent(id=f"evt_{new_id()}", type=kind, reference=payment.reference, amount_fen=payment.amount_fen)

@@ -14,9 +14,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from catalog import steps as catalog_steps
-from finance.gateway import queries as gateway_queries
 from finance.gateway import steps as gateway_steps
-from finance.gateway.rules import BANK
 from finance.ledger import rules as ledger
 from finance.ledger import steps as ledger_steps
 from finance.ledger.rules import Cause, Posting
@@ -30,7 +28,7 @@ from orders.models import Order, OrderLine, OrderRefund, Parcel, RefundLine, Ref
 from orders.queries import refunds as refund_queries
 from orders.queries.refunds import PartView
 from orders.rules import GRANTED, MEMBER_BUYER, REFUNDABLE, GiveBack, give_back, status_after_shipping
-from orders.services.paying import send_refund, settle_refund
+from orders.services.sending import send_refund
 from voucher import steps as voucher_steps
 
 
@@ -159,22 +157,6 @@ def appeal(*, number: str, refund: str, member_id: int | None, reason: str, now:
         )
         if appealed == 0:
             raise StateConflict("这个退款申请现在不能申诉。")
-
-
-def record_sent(*, refund_id: int | None, reference: str, actor_id: int, once: Once, now: datetime) -> Answer:
-    """An operator has sent money of a bank transfer back, and says under which bank reference."""
-    with transaction():
-        if (first := idempotency.begin(once)) is not None:
-            return first
-        intent = gateway_queries.refund(refund_id)
-        if intent is None or intent.provider != BANK:
-            raise NotFound("没有这笔退款。")
-        if intent.status == "succeeded":
-            raise StateConflict("这笔退款已经登记过。")
-        settle_refund(intent.id, reference=reference, now=now)
-        after = {"reference": reference, "amount_fen": intent.amount_fen}
-        audit.record("refund.sent", f"refund:{intent.id}", actor_id=actor_id, now=now, after=after)
-        return idempotency.finish(once, {"id": str(intent.id), "status": "succeeded", "reference": reference})
 
 
 def _lock(*conditions: Any) -> Any:
