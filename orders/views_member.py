@@ -22,7 +22,7 @@ from orders.queries import grants as grant_queries
 from orders.queries import refunds as refund_queries
 from orders.queries import why as why_queries
 from orders.rules import MEMBER_BUYER, REFUNDABLE, Line, Wanted
-from orders.services import fulfilment, paying, placing, refunding
+from orders.services import events, fulfilment, paying, placing, refunding
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
@@ -246,6 +246,8 @@ def orders() -> ResponseReturnValue:
 def order(number: str) -> ResponseReturnValue:
     """One own order: what was bought, paid and sent."""
     now = clock.now()
+    if "returned" in request.args:
+        events.ask_about(queries.order_of_member(number, member_id=who().member_id, now=now).id, now=now)
     placing.expire_own(member_id=who().member_id, now=now)
     found = queries.order_of_member(number, member_id=who().member_id, now=now)
     return render_template(
@@ -260,7 +262,8 @@ def order(number: str) -> ResponseReturnValue:
         and found.status in REFUNDABLE
         and any(line.quantity > line.refund_asked for line in found.lines),
         seconds_left=max(0, int((found.expires_at - now).total_seconds())) if found.expires_at else 0,
-        can_pay=bool(current_app.config["HUIGONG"].member_providers),
+        providers=current_app.config["HUIGONG"].member_providers,
+        returned="returned" in request.args,
         key=secrets.token_urlsafe(18),
     )
 

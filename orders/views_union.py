@@ -18,7 +18,7 @@ from kernel.ids import as_id
 from orders import queries, roster
 from orders.queries import why as why_queries
 from orders.rules import Wanted
-from orders.services import bulk, fulfilment, paying
+from orders.services import bulk, events, fulfilment, paying
 from people import queries as people_queries
 from people.rules import APPROVER, OFFICER, masked
 from voucher import queries as voucher_queries
@@ -109,6 +109,9 @@ def order(number: str) -> ResponseReturnValue:
 
 def _order_page(number: str, report: Any = None) -> ResponseReturnValue:
     found = queries.order_of_union(number, union_id=who().union_id, now=clock.now())
+    if "returned" in request.args:
+        events.ask_about(found.id, now=clock.now())
+        found = queries.order_of_union(number, union_id=who().union_id, now=clock.now())
     settings = current_app.config["HUIGONG"]
     return render_template(
         "union/order.html",
@@ -117,6 +120,8 @@ def _order_page(number: str, report: Any = None) -> ResponseReturnValue:
         names=people_queries.names([found.placed_by, found.submitted_by, found.decided_by]),
         recipients=queries.recipients_of(found.id, limit=200),
         payments=gateway_queries.of_order(found.id),
+        sent_back=gateway_queries.refunds_of(found.id),
+        providers=settings.union_providers,
         bank_account=settings.bank_account,
         report=report,
         masked=masked,

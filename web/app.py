@@ -99,8 +99,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     db.init_app(app)
     with app.app_context():
         prepare_engine(db.engine)
-    at_hand = _providers(settings)
-    appcontext_pushed.connect(lambda _app, **_: providers.use(at_hand), app, weak=False)
+    app.config["PROVIDERS"] = providers_of(settings)
+    appcontext_pushed.connect(_use_providers, app)
     Migrate(app, db, directory=str(ROOT / "migrations"), render_as_batch=True, compare_type=True)
     Babel(app, locale_selector=_language, default_translation_directories=str(ROOT / "web" / "translations"))
     Bootstrap5(app)
@@ -150,10 +150,17 @@ def _flask_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _providers(settings: Settings) -> dict[str, Provider]:
+def _use_providers(app: Flask, **_: Any) -> None:
+    providers.use(app.config["PROVIDERS"])
+
+
+def providers_of(settings: Settings) -> dict[str, Provider]:
     """Who moves money here. Without its settings Stripe takes no event (no signature is right) and starts nothing."""
     stripe = Stripe(
-        key=settings.stripe_secret_key, webhook_secret=settings.stripe_webhook_secret, base=settings.stripe_api_base
+        key=settings.stripe_secret_key,
+        webhook_secret=settings.stripe_webhook_secret,
+        base=settings.stripe_api_base,
+        seconds=settings.stripe_seconds,
     )
     found: dict[str, Provider] = {STRIPE: stripe, BANK: Bank()}
     if settings.sandbox:

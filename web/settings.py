@@ -40,6 +40,7 @@ NAMES = (
     "HUIGONG_STRIPE_SECRET_KEY",
     "HUIGONG_STRIPE_WEBHOOK_SECRET",
     "HUIGONG_STRIPE_API_BASE",
+    "HUIGONG_STRIPE_SECONDS",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -79,6 +80,7 @@ class Settings:
     stripe_secret_key: str = ""
     stripe_webhook_secret: str = ""
     stripe_api_base: str = ""
+    stripe_seconds: float = 15
 
     @property
     def production(self) -> bool:
@@ -130,6 +132,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         stripe_secret_key=environ.get("HUIGONG_STRIPE_SECRET_KEY", "").strip(),
         stripe_webhook_secret=environ.get("HUIGONG_STRIPE_WEBHOOK_SECRET", "").strip(),
         stripe_api_base=environ.get("HUIGONG_STRIPE_API_BASE", "").strip().rstrip("/"),
+        stripe_seconds=_whole(environ, "HUIGONG_STRIPE_SECONDS", 15, least=1),
     )
     if production:
         _refuse_unsafe(settings, environ)

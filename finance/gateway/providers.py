@@ -14,7 +14,14 @@ from kernel.errors import DomainError
 
 
 class ProviderDown(Exception):
-    """The provider did not answer, or not so that we know what it did: to be asked again, under the same key."""
+    """The provider did not answer, or not so that we know what it did: to be asked again, under the same key.
+
+    `answered` where it said only that something went wrong on its side, which it will say again for this key.
+    """
+
+    def __init__(self, message: str, *, answered: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered
 
 
 class ProviderRefused(Exception):

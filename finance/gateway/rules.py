@@ -34,7 +34,8 @@ PAID, DECLINED, CLOSED, REFUND, REFUNDS_CHANGED, DISPUTE, NOTHING = (
     "nothing",
 )
 
-STRIPE_LEAST_SECONDS = 30 * 60  # Stripe closes a Checkout Session no earlier than this after it was made
+STRIPE_LEAST_SECONDS = 30 * 60  # Stripe closes a Checkout Session no earlier than this after it was made,
+STRIPE_MOST_SECONDS = 24 * 3600  # and no later than this
 CLOCK_SLACK_SECONDS = 60
 
 
@@ -138,15 +139,17 @@ class Movement:
 
 
 def closes_at_of(expires_at: float, *, now: float) -> float:
-    """Return when a Checkout Session closes (POSIX seconds): with the order, but not before Stripe's least.
+    """Return when a Checkout Session closes (POSIX seconds): with the order, within Stripe's least and most.
 
     The order's clock decides: it expires at its own time, whatever the session says. A session that outlives its
-    order is closed by the sweep, and a payment that still comes is a late payment (rules.md).
+    order is closed by the sweep, and a payment that still comes is a late payment (rules.md). A union's order waits for
+    days: when its session has closed, paying again begins another.
 
-    >>> closes_at_of(5000.0, now=1000.0), closes_at_of(2800.0, now=2000.0)
-    (5000.0, 3860.0)
+    >>> closes_at_of(5000.0, now=1000.0), closes_at_of(2800.0, now=2000.0), closes_at_of(1e6, now=0.0)
+    (5000.0, 3860.0, 86340.0)
     """
-    return max(expires_at, now + STRIPE_LEAST_SECONDS + CLOCK_SLACK_SECONDS)
+    least, most = now + STRIPE_LEAST_SECONDS, now + STRIPE_MOST_SECONDS
+    return min(max(expires_at, least + CLOCK_SLACK_SECONDS), most - CLOCK_SLACK_SECONDS)
 
 
 def delay_seconds(tries: int, *, first: int = 5, most: int = 6 * 3600) -> int:

@@ -13,7 +13,6 @@ from finance.gateway import rules
 from finance.gateway.providers import BadSignature, ProviderDown, ProviderRefused
 from finance.gateway.rules import CURRENCY, Movement, PaymentState, RefundState, Started, ToPay, ToSend
 
-SECONDS_TO_ANSWER = 15.0
 TOLERANCE_SECONDS = 300  # how old a signed event may be
 METHODS: list[Literal["card", "alipay", "wechat_pay"]] = ["card", "alipay", "wechat_pay"]
 
@@ -27,9 +26,7 @@ class Stripe:
 
     by_hand = False
 
-    def __init__(
-        self, *, key: str, webhook_secret: str, base: str = "", seconds: float = SECONDS_TO_ANSWER, retries: int = 1
-    ) -> None:
+    def __init__(self, *, key: str, webhook_secret: str, base: str = "", seconds: float, retries: int = 1) -> None:
         self.webhook_secret = webhook_secret
         self._client = (
             stripe.StripeClient(
@@ -178,4 +175,5 @@ def _ask(call: Callable[[], Answer]) -> Answer:
         raise ProviderRefused(f"idempotency: {clash.user_message or ''}"[:200]) from None
     except stripe.StripeError as down:
         # No connection, too slow, 5xx, too many requests, or a key Stripe does not take: a person or time mends it.
-        raise ProviderDown(f"{type(down).__name__} {down.http_status or ''}".strip()) from None
+        answered = isinstance(down, stripe.APIError) and (down.http_status or 0) >= 500
+        raise ProviderDown(f"{type(down).__name__} {down.http_status or ''}".strip(), answered=answered) from None

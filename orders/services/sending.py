@@ -24,6 +24,8 @@ from kernel.errors import NotFound, StateConflict
 from kernel.idempotency import Answer, Once
 from orders.models import Order
 
+TRIES_UNDER_ONE_KEY = 2
+
 log = logging.getLogger("huigong")
 
 
@@ -50,20 +52,25 @@ def send_refund(*, refund_id: int, now: datetime) -> None:
         wanted = ToSend(intent.id, intent.attempt, intent.amount_fen, money, payment.session)
         state = (_sent_before(gateway, wanted) if intent.tries > 1 else None) or gateway.refund(wanted)
     except ProviderDown as down:
-        with transaction():
-            gateway_steps.put_refund_off(refund_id, error=str(down), reference=None, now=now)
-        return
+        if not (down.answered and intent.tries > TRIES_UNDER_ONE_KEY):
+            with transaction():
+                gateway_steps.put_refund_off(refund_id, error=str(down), reference=None, now=now)
+            return
+        # The provider's list did not have it just now, and this key will bring the same error for ever: another key.
+        state = RefundState("", "failed", intent.amount_fen, refund_id=intent.id, failure=str(down))
     except ProviderRefused as refused:
         state = RefundState("", "failed", intent.amount_fen, refund_id=intent.id, failure=str(refused))
     record_state(refund_id, state, attempt=intent.attempt, now=now)
 
 
 def _sent_before(gateway: Provider, wanted: ToSend) -> RefundState | None:
-    """Return what the provider already has of this attempt: its idempotency keys do not live for ever."""
-    for state in gateway.refunds(wanted.intent):
-        if (state.refund_id, state.attempt) == (wanted.refund_id, wanted.attempt):
-            return state
-    return None
+    """Return what the provider already has of this refund: its idempotency keys do not live for ever.
+
+    An earlier attempt that did go through counts, whatever its answer said; one that failed does not.
+    """
+    known = [state for state in gateway.refunds(wanted.intent) if state.refund_id == wanted.refund_id]
+    going = [state for state in known if state.status != "failed"]
+    return next(iter(going or [state for state in known if state.attempt == wanted.attempt]), None)
 
 
 def record_state(refund_id: int, state: RefundState, *, attempt: int, now: datetime) -> None:
