@@ -288,7 +288,7 @@ class StripeDouble:
             status=self.refund_status,
         )
         self.refunds[refund["id"]] = refund
-        charge["amount_refunded"] += given["amount"]
+        charge["amount_refunded"] += given["amount"] if self.refund_status != "failed" else 0
         charge["refunded"] = charge["amount_refunded"] == charge["amount"]
         self._tell("charge.refunded", charge)
         self._tell("refund.updated", refund)

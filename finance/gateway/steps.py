@@ -78,6 +78,11 @@ def by_start_key(start_key: str) -> PaymentView | None:
     return view_of(row) if row is not None else None
 
 
+def forget_start_key(payment_id: int) -> None:
+    """Let the request that began a payment begin another."""
+    db.session.execute(update(Payment).where(Payment.id == payment_id).values(start_key=None))
+
+
 def usable(*, order_id: int, provider: str, now: datetime) -> PaymentView | None:
     """Return an order's payment of this kind that its buyer can still use, so that there is one and not two."""
     row = db.session.scalar(

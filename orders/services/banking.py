@@ -217,7 +217,8 @@ def decide(
         elif verdict == "take":
             status = _take(line, actor_id=actor_id, now=now)
         elif verdict == "send_back":
-            _send_back(line, amount_fen=line.amount_fen, now=now)
+            reason = "overpaid" if before in ("over", "again") else "not_matched"
+            _send_back(line, amount_fen=line.amount_fen, reason=reason, now=now)
             status = "sent_back"
             gateway_steps.move_line(line.id, sources=UNDECIDED, to=status, note=note)
         elif verdict == "ignore" and note:
@@ -272,11 +273,11 @@ def _take(line: Any, *, actor_id: int, now: datetime) -> str:
         raise OverLimit("金额不足，不能确认。")
     take_payment(order, payment, now=now, confirmed_by=actor_id)
     gateway_steps.move_lines_of(payment.id, sources=("short", "over"), to="matched")
-    _send_back(line, amount_fen=rest, now=now)
+    _send_back(line, amount_fen=rest, reason="overpaid", now=now)
     return "matched"
 
 
-def _send_back(line: Any, *, amount_fen: int, now: datetime) -> None:
+def _send_back(line: Any, *, amount_fen: int, reason: str, now: datetime) -> None:
     """Money that pays for nothing goes back: on the ledger both ways, with an intent a person carries out."""
     found = gateway_queries.find(line.payment_id)
     order = lock_order(found.order_id) if found is not None and found.order_id is not None else None
@@ -288,6 +289,6 @@ def _send_back(line: Any, *, amount_fen: int, now: datetime) -> None:
         payment_id=stray.id,
         amount_fen=amount_fen,
         cause=f"line:{line.id}",
-        reason="overpaid" if line.status in ("over", "again") else "not_matched",
+        reason=reason,
         now=now,
     )

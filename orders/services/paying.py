@@ -114,6 +114,10 @@ def _payment_to_start(order: Any, provider: str, *, once: Once, now: datetime) -
     """Return the payment this request began before, or one its buyer can still use, or a new one."""
     start_key = digest(f"{once.person_id}:{once.key}:{once.request_hash}")
     found = gateway_steps.by_start_key(start_key)
+    if found is not None and found.status in ("declined", "expired"):
+        # It ended before its buyer was ever told where to pay: the request begins another.
+        gateway_steps.forget_start_key(found.id)
+        found = None
     if found is None and provider in (STRIPE, BANK):
         found = gateway_steps.usable(order_id=order.id, provider=provider, now=now)
     if found is not None:

@@ -26,6 +26,7 @@ class Shop(World):
     def __init__(self, app: Flask, stripe: StripeDouble) -> None:
         super().__init__(app)
         self.stripe = stripe
+        self.notes: dict[str, Any] = {}
 
     def start(self, login: str = M1, *wanted: tuple[str, int], key: str = "new") -> tuple[str, Any]:
         """Place an order and begin to pay it: its number and the answer."""
