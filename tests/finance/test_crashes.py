@@ -157,7 +157,9 @@ def statuses(shop: Shop) -> tuple[str, list[str], list[tuple[int, str]]]:
     number = int(shop.notes["number"])
     with shop.app.app_context():
         order = db.session.get(Order, number, populate_existing=True)
-        return order.status, sorted(status for _, status in shop.payments(number)), shop.refunds(number)
+        # A payment that ended before its buyer was told where to pay took no money and is no payment.
+        paid = sorted(status for _, status in shop.payments(number) if status != "expired")
+        return order.status, paid, shop.refunds(number)
 
 
 CASES: dict[str, tuple[Any, Any, int, Any]] = {
