@@ -37,16 +37,15 @@ def home() -> ResponseReturnValue:
     campaigns = voucher_queries.campaigns(now=clock.now())
     slug = request.args.get("campaign") or (campaigns[0].slug if campaigns else None)
     report = queries.campaign_report(slug, now=clock.now()) if slug else None
+    waiting = gateway_queries.for_a_person()
     return render_template(
         "operator/home.html",
         campaigns=campaigns,
         report=report,
         campaign=voucher_queries.campaign(slug, now=clock.now()) if slug else None,
-        waiting=len(gateway_queries.waiting_transfers()),
-        to_decide=len(refund_queries.parts_for_operator(now=clock.now()))
-        + len(gateway_queries.waiting_refunds(provider="bank_transfer"))
-        + len(gateway_queries.failed_refunds()),
-        mismatches=gateway_queries.open_mismatches() + len(gateway_queries.bank_lines(*gateway_queries.OPEN_LINES)),
+        waiting=waiting["transfers"],
+        to_decide=len(refund_queries.parts_for_operator(now=clock.now())) + waiting["refunds"],
+        mismatches=waiting["mismatches"],
     )
 
 

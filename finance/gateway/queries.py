@@ -348,6 +348,18 @@ def by_ids(payment_ids: Iterable[int | None]) -> dict[int, PaymentView]:
     return {row.id: view_of(row) for row in rows}
 
 
+def for_a_person() -> dict[str, int]:
+    """Return how much waits for an operator, by one statement: `transfers` and lines, `refunds`, `mismatches`."""
+    transfers = select(func.count()).where(Payment.provider == BANK, Payment.status == "pending")
+    lines = select(func.count()).where(BankLine.status.in_(OPEN_LINES))
+    refunds = select(func.count()).where(
+        Refund.status != "succeeded", (Refund.provider == BANK) | (Refund.status == "failed")
+    )
+    unsettled = select(func.count()).where(Mismatch.closed_at.is_(None))
+    row = db.session.execute(select(*(one.scalar_subquery() for one in (transfers, lines, refunds, unsettled)))).one()
+    return {"transfers": row[0] + row[1], "refunds": row[2], "mismatches": row[3]}
+
+
 def figures() -> dict[str, Any]:
     """Return what a monitor watches: differences of the last reconciliation, what waits, what fails."""
     last = db.session.scalar(select(Reconciliation).order_by(Reconciliation.day.desc()).limit(1))

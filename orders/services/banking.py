@@ -93,7 +93,7 @@ def read_statement(content: bytes, filename: str) -> list[StatementRow]:
 
 
 def _day(text: str) -> date | None:
-    found = re.match(r"(\d{4})[-/.年]?(\d{1,2})[-/.月]?(\d{1,2})", text, re.ASCII)
+    found = re.match(r"(\d{4})\D?(\d{1,2})\D?(\d{1,2})", text, re.ASCII)
     try:
         return date(int(found[1]), int(found[2]), int(found[3])) if found else None
     except ValueError:
