@@ -51,7 +51,7 @@ def test_a_refund_without_an_answer_is_sent_once(shop, fault):
     assert shop.refunds(number) == [(12000, "pending")]
     assert len(shop.stripe.refunds) == (1 if fault == "lost" else 0)
     page = shop.browser(M1).get(f"/orders/{number}").text
-    assert "正在退回" in page
+    assert "还没有到账" in page
     assert shop.sweep(seconds=1)["refunds sent"] == 0, "not before its time"
     for minutes in (5, 30, 120, 600):
         shop.sweep(minutes=minutes)
