@@ -165,14 +165,17 @@ def move(
     )
 
 
-def take_ask(payment_id: int, *, now: datetime) -> PaymentView | None:
-    """Take a payment to ask its provider about it, and say when it is next asked; None where another was faster."""
+def take_ask(payment_id: int, *, counted: bool, now: datetime) -> PaymentView | None:
+    """Take a payment to ask its provider about it, and say when it is next asked; None where another was faster.
+
+    Each `counted` time the next is later.
+    """
     asks = db.session.scalar(select(Payment.asks).filter_by(id=payment_id)) or 0
     later = now + timedelta(seconds=delay_seconds(asks + 1, first=300))
     taken = rows_changed(
         update(Payment)
         .where(Payment.id == payment_id, Payment.status == "pending", Payment.ask_at <= now, Payment.asks == asks)
-        .values(asks=asks + 1, ask_at=later)
+        .values(asks=asks + counted, ask_at=later)
     )
     return lock(payment_id=payment_id) if taken == 1 else None
 

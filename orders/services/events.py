@@ -271,13 +271,13 @@ def ask_about(order_id: int, *, now: datetime) -> None:
     for payment_id in waiting[:3]:
         with transaction():
             gateway_steps.ask_soon(payment_id, now=now)
-        ask(payment_id, now=now)
+        ask(payment_id, counted=False, now=now)
 
 
-def ask(payment_id: int, *, now: datetime) -> None:
+def ask(payment_id: int, *, counted: bool = True, now: datetime) -> None:
     """Ask a payment's provider how it stands; close it there where its order takes no more payment."""
     with transaction():
-        payment = gateway_steps.take_ask(payment_id, now=now)
+        payment = gateway_steps.take_ask(payment_id, counted=counted, now=now)
         if payment is None:
             return
         status = db.session.scalar(select(Order.status).where(Order.id == payment.order_id))

@@ -20,6 +20,7 @@ from web.access import OPEN_ENDPOINTS
 from web.app import create_app
 from web.settings import NAMES, ROOT, Settings, UnsafeSetting, read
 
+GOOD_KEY = "0123456789abcdefghijklmnopqrstuv"
 OURS = ("flask-smorest", "api-docs", "bootstrap")
 
 
@@ -89,11 +90,27 @@ def test_every_setting_has_a_heading(app):
             {"SECRET_KEY": "0123456789abcdefghijklmnopqrstuv", "HUIGONG_SMS_GATEWAY": '{"url": "http://x"}'},
             "HUIGONG_SMS_GATEWAY",
         ),
+        ({"SECRET_KEY": GOOD_KEY, "HUIGONG_STRIPE_SECRET_KEY": "sk_live_1"}, "HUIGONG_STRIPE_WEBHOOK_SECRET"),
+        ({"SECRET_KEY": GOOD_KEY, "HUIGONG_STRIPE_WEBHOOK_SECRET": "whsec_1"}, "HUIGONG_STRIPE_SECRET_KEY"),
+        ({"SECRET_KEY": GOOD_KEY, "HUIGONG_STRIPE_API_BASE": "http://127.0.0.1:1"}, "HUIGONG_STRIPE_API_BASE"),
     ],
 )
 def test_production_refuses_to_start_unsafely(environ, named):
     with pytest.raises(UnsafeSetting, match=named):
         read({"HUIGONG_ENV": "production", **environ})
+
+
+def test_production_offers_stripe_and_has_no_sandbox_webhook(tmp_path):
+    keys = {"HUIGONG_STRIPE_SECRET_KEY": "sk_live_1", "HUIGONG_STRIPE_WEBHOOK_SECRET": "whsec_1"}
+    environ = {"HUIGONG_ENV": "production", "SECRET_KEY": GOOD_KEY, "DATABASE_URL": f"sqlite:///{tmp_path / 'p.db'}"}
+    settings = read({**environ, **keys})
+    assert settings.member_providers == ("stripe",)
+    assert settings.union_providers == ("bank_transfer", "stripe")
+    client = create_app(settings).test_client()
+    assert client.post("/webhooks/sandbox", data=b"{}").status_code == 404
+    assert client.get("/sandbox/anything").status_code == 404
+    answer = client.post("/webhooks/stripe", data=b"{}")
+    assert (answer.status_code, answer.json["code"]) == (400, "bad_signature")
 
 
 def test_production_starts_safely_and_has_no_cashier():
