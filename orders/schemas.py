@@ -378,12 +378,6 @@ class SentRefund(Base):
     created_at = Moment()
 
 
-class FailedRefundList(Base):
-    """Refunds that wait for a person."""
-
-    items = fields.List(fields.Nested(SentRefund))
-
-
 class BankLine(Base):
     """A line of a bank statement."""
 
@@ -395,12 +389,6 @@ class BankLine(Base):
     text = fields.String()
     status = fields.String()
     payment_id = fields.String(allow_none=True)
-
-
-class BankLineList(Base):
-    """Statement lines that wait for a person."""
-
-    items = fields.List(fields.Nested(BankLine))
 
 
 class DecideLine(Base):
@@ -432,12 +420,6 @@ class Mismatch(Base):
     reference = fields.String()
     detail = fields.String()
     opened_at = Moment()
-
-
-class MismatchList(Base):
-    """What does not match and waits for a person."""
-
-    items = fields.List(fields.Nested(Mismatch))
 
 
 class GiftLine(Base):

@@ -208,6 +208,7 @@ def event_of(body: bytes) -> dict[str, Any]:
         raise ValueError("no event")
     if b"\\u0000" in body:
         raise ValueError("a character no database keeps")
+    json.dumps(content, ensure_ascii=False).encode()  # half a character is no text: UnicodeEncodeError
     return content
 
 

@@ -1,6 +1,7 @@
 """What an operator asks of money through the API: transfers, statements, what does not match, refunds, reconciling."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -11,6 +12,8 @@ from kernel import clock
 from kernel.doors import ApiBlueprint, json_answer, once, who
 from kernel.errors import Invalid
 from kernel.ids import as_id
+from kernel.paging import decode_cursor, part_of
+from kernel.schemas import PageArgs, page
 from orders import queries, schemas
 from orders.queries import money
 from orders.services import banking, mismatching, paying, sending
@@ -22,6 +25,10 @@ bp = ApiBlueprint(
 
 def _settings() -> Any:
     return current_app.config["HUIGONG"]
+
+
+def _page(rows: Sequence[Any], args: dict[str, Any]) -> Any:
+    return part_of(rows, limit=args["limit"], after=decode_cursor(args["cursor"]), key=lambda row: row.id)
 
 
 @bp.route("/payments/<payment_id>/confirm", methods=["POST"])
@@ -56,11 +63,12 @@ def refund_sent(body: dict[str, Any], refund_id: str) -> Any:
 
 
 @bp.route("/payment-refunds")
-@bp.response(200, schemas.FailedRefundList)
-def failed_refunds() -> Any:
+@bp.arguments(PageArgs, location="query")
+@bp.response(200, page(schemas.SentRefund))
+def failed_refunds(args: dict[str, Any]) -> Any:
     """List the refunds a provider could not send, and those a person sends by bank transfer."""
     by_hand = gateway_queries.waiting_refunds(provider="bank_transfer")
-    return {"items": [*gateway_queries.failed_refunds(), *by_hand]}
+    return _page([*gateway_queries.failed_refunds(), *by_hand], args)
 
 
 @bp.route("/payment-refunds/<refund_id>/retry", methods=["POST"])
@@ -95,10 +103,11 @@ def import_statement() -> Any:
 
 
 @bp.route("/bank-lines")
-@bp.response(200, schemas.BankLineList)
-def bank_lines() -> Any:
+@bp.arguments(PageArgs, location="query")
+@bp.response(200, page(schemas.BankLine))
+def bank_lines(args: dict[str, Any]) -> Any:
     """List the statement lines that wait for a person: short, over, again, unknown, or for a second person."""
-    return {"items": gateway_queries.bank_lines(*gateway_queries.OPEN_LINES)}
+    return _page(gateway_queries.bank_lines(*gateway_queries.OPEN_LINES), args)
 
 
 @bp.route("/bank-lines/<line_id>", methods=["POST"])
@@ -120,10 +129,11 @@ def decide_line(body: dict[str, Any], line_id: str) -> Any:
 
 
 @bp.route("/mismatches")
-@bp.response(200, schemas.MismatchList)
-def mismatches() -> Any:
+@bp.arguments(PageArgs, location="query")
+@bp.response(200, page(schemas.Mismatch))
+def mismatches(args: dict[str, Any]) -> Any:
     """List what does not match and waits for a person."""
-    return {"items": gateway_queries.mismatches()}
+    return _page(gateway_queries.mismatches(), args)
 
 
 @bp.route("/mismatches/<mismatch_id>/send-back", methods=["POST"])

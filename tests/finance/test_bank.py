@@ -123,6 +123,9 @@ def test_short_waits_for_the_rest(world):
     number, payment = transfer(world)
     bring(world, [TODAY, "S1", "300", "", "医院工会", payment["reference"]])
     assert (status(world, number), lines(world)) == ("pending_payment", [(30000, "short")])
+    first = world.call(OPERATOR, "GET", "/admin/bank-lines?limit=1").json
+    assert (len(first["items"]), first["next_cursor"]) == (1, None)
+    assert world.call(OPERATOR, "GET", "/admin/bank-lines?cursor=x").status_code == 422
     bring(world, [TODAY, "S2", "70", "", "医院工会", payment["reference"]])
     assert (status(world, number), lines(world)) == ("paid", [])
     assert proven(world)

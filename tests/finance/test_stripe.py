@@ -142,6 +142,7 @@ def test_without_settings_no_signature_is_right_and_stripe_is_not_offered(world)
         b'{"id": 7, "type": "x"}',
         b'{"id": "e", "type": "x", "n": NaN}',
         b'{"id": "e", "type": "\\u0000"}',
+        b'{"id": "e", "type": "\\ud800"}',
         b"[" * 100_000,
     ],
 )
