@@ -127,13 +127,14 @@ def refunds() -> ResponseReturnValue:
     """Refunds to decide, and money of bank transfers to send back."""
     now = clock.now()
     waiting = gateway_queries.waiting_refunds(provider="bank_transfer")
-    orders = queries.orders_by_id((refund.order_id for refund in waiting if refund.order_id), now=now)
+    failed = gateway_queries.failed_refunds()
+    order_ids = {refund.order_id for refund in [*waiting, *failed] if refund.order_id is not None}
     return render_template(
         "operator/refunds.html",
         parts=refund_queries.parts_for_operator(now=now),
         waiting=waiting,
-        failed=(failed := gateway_queries.failed_refunds()),
-        orders=orders | queries.orders_by_id((refund.order_id for refund in failed if refund.order_id), now=now),
+        failed=failed,
+        orders=queries.orders_by_id(order_ids, now=now) if order_ids else {},
         unions={union.id: union.name for union in people_queries.unions()},
         key=secrets.token_urlsafe(12),
     )

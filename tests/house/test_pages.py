@@ -29,7 +29,7 @@ PAGES = {
         *("/admin/campaigns/new", "/admin/campaigns/<slug>/settings", "/admin/campaigns/<slug>/issue"),
         *("/admin/campaigns/<slug>/grants", "/admin/campaigns/<slug>/grants/new", "/admin/grants/<grant_id>"),
         *("/admin/grants/<grant_id>/recipients.xlsx", "/admin/grant-template.xlsx", "/admin/jobs/<job_id>"),
-        "/admin/check",
+        *("/admin/check", "/admin/mismatches", "/admin/reconcile"),
     ),
 }
 # Steps of signing in, which show nothing from the database, and what is no page.
