@@ -12,10 +12,13 @@ from flask_smorest import Api
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import catalog.api
+import orders.api.choices
 import orders.api.member
 import orders.api.merchant
 import orders.api.operator
+import orders.api.papers
 import orders.api.union
+import orders.views_choices
 import orders.views_grants
 import orders.views_member
 import orders.views_merchant
@@ -47,6 +50,10 @@ API_BLUEPRINTS = (
     people.api.everyone,
     orders.api.member.bp,
     orders.api.union.bp,
+    orders.api.choices.union,
+    orders.api.choices.everyone,
+    orders.api.papers.union,
+    orders.api.papers.merchant,
     orders.api.merchant.bp,
     orders.api.operator.bp,
     auditing.api,
@@ -56,6 +63,9 @@ PAGE_BLUEPRINTS = (
     orders.views_member.shop,
     orders.views_member.bp,
     orders.views_union.bp,
+    orders.views_choices.everyone,
+    orders.views_choices.union,
+    orders.views_choices.merchant,
     orders.views_merchant.bp,
     orders.views_operator.bp,
     orders.views_privacy.own,

@@ -16,7 +16,7 @@ from kernel import clock, jobs
 from kernel.db import db
 from kernel.errors import DomainError
 from orders import queries as order_queries
-from orders.services import granting, placing
+from orders.services import granting, placing, rostering
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
@@ -215,6 +215,7 @@ def worker(until_parent_exits: bool, every: float) -> None:
                 messages.deliver(sender, key=key, now=clock.now())
                 if clock.now() >= tidy_at:
                     entry.forget_old(now=clock.now())
+                    rostering.forget_old(now=clock.now())
                     tidy_at = clock.now() + timedelta(hours=1)
             except Exception:  # the database may be away for a moment; the next look tries again
                 app.logger.exception("the worker's look failed")

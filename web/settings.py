@@ -42,6 +42,10 @@ NAMES = (
     "HUIGONG_BUCKET_KEY",
     "HUIGONG_BUCKET_SECRET",
     "HUIGONG_BUCKET_REGION",
+    "HUIGONG_ON_TWO_ROSTERS",
+    "HUIGONG_YEARLY_CAP_FEN",
+    "HUIGONG_OVER_YEARLY_CAP",
+    "HUIGONG_INVOICES_PER_ORDER",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -83,6 +87,10 @@ class Settings:
     bucket_key: str = ""
     bucket_secret: str = ""
     bucket_region: str = "us-east-1"
+    on_two_rosters: str = "warn"
+    yearly_cap_fen: int = 0
+    over_yearly_cap: str = "warn"
+    invoices_per_order: int = 3
 
     @property
     def production(self) -> bool:
@@ -135,6 +143,10 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         bucket_key=environ.get("HUIGONG_BUCKET_KEY", ""),
         bucket_secret=environ.get("HUIGONG_BUCKET_SECRET", ""),
         bucket_region=environ.get("HUIGONG_BUCKET_REGION", "") or "us-east-1",
+        on_two_rosters=_verdict(environ, "HUIGONG_ON_TWO_ROSTERS"),
+        yearly_cap_fen=_whole(environ, "HUIGONG_YEARLY_CAP_FEN", 0, least=0),
+        over_yearly_cap=_verdict(environ, "HUIGONG_OVER_YEARLY_CAP"),
+        invoices_per_order=_whole(environ, "HUIGONG_INVOICES_PER_ORDER", 3, least=1),
     )
     if production:
         _refuse_unsafe(settings, environ)
@@ -166,6 +178,13 @@ def _whole(environ: Mapping[str, str], name: str, default: int, *, least: int) -
     if not text.isascii() or not text.isdigit() or int(text) < least:
         raise UnsafeSetting(f"{name} must be a whole number of at least {least}")
     return int(text)
+
+
+def _verdict(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name, "warn").lower()
+    if text not in ("warn", "refuse"):
+        raise UnsafeSetting(f"{name} must be 'warn' or 'refuse'")
+    return text
 
 
 def _switch(environ: Mapping[str, str], name: str, default: bool) -> bool:
