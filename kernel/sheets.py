@@ -31,10 +31,11 @@ FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r")
 Headers = Mapping[str, Sequence[str]]
 Rows = list[tuple[int, dict[str, str]]]
 
-_REF = re.compile(rb' r="([A-Z]{0,4})([0-9]{1,9})"')
+_REF = re.compile(rb"""r\s*=\s*["']([A-Z]{0,4})([0-9]{1,9})["']""")
 # A cell beyond column CZ or row 99,999, or (in .ods) one that stands for thousands: reason to measure the whole sheet.
-_FAR_REF = re.compile(rb' r="(?:[A-Z]{3,}|[D-Z][A-Z]|[A-Z]*[0-9]{6})|-repeated="[0-9]{4}')
-_REPEATED = re.compile(rb'number-(?:rows|columns)-repeated="([0-9]{4,9})"')
+_FAR_REF = re.compile(rb"""r\s*=\s*["'](?:[D-Z][A-Z]|[A-Z]{3}|[A-Z]{0,2}[0-9]{6})""")
+_MANY = re.compile(rb"-repeated\s*=\s*[\"'][0-9]{4}")
+_REPEATED = re.compile(rb"number-(?:rows|columns)-repeated\s*=\s*[\"']([0-9]{4,9})")
 _EXPONENT = re.compile(r"[0-9](?:\.[0-9]+)?[eE]\+?[0-9]{1,2}")
 NOTE_WORDS = (
     "备注",
@@ -167,13 +168,14 @@ def _refuse_bomb(content: bytes) -> None:
         raise _too_large()
     total = 0
     for part in parts:
+        looked_for = _MANY if part.filename == "content.xml" else _FAR_REF
         far = False
         kept = b""
         for piece in _inflated(content, part):
             total += len(piece)
             if total > MAX_UNPACKED:
                 raise _too_large()
-            far = far or _FAR_REF.search(kept + piece) is not None
+            far = far or looked_for.search(kept + piece) is not None
             kept = piece[-40:]
         if far and _area(content, part) > MAX_CELLS:
             raise _too_large()
