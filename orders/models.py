@@ -149,7 +149,8 @@ class UnionTerms(Base):
 
     With self-choice, each recipient picks one of `pack_ids`, all of `tier_fen`, until `deadline`; who does not gets
     `default_pack_id`. `voided_at` is when a change last took a submission or an approval back, `voided_was` what it
-    was; `cap_override` why an approver let the yearly cap be passed.
+    was; `cap_override` why an approver let the yearly cap be passed; `warned_at` when the end of its payment term was
+    announced.
     """
 
     __tablename__ = "union_terms"
@@ -169,6 +170,7 @@ class UnionTerms(Base):
     cap_override: Mapped[str | None] = mapped_column(String(200))
     overridden_by: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
     copied_from: Mapped[int | None] = mapped_column(ForeignKey("orders.id"))
+    warned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     slip_key: Mapped[str | None] = mapped_column(String(200))
 
 

@@ -16,19 +16,18 @@ from catalog import queries as catalog_queries
 from kernel import clock
 from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError, Invalid
-from kernel.idempotency import request_once
 from kernel.ids import as_id
 from orders import queries, schemas
 from orders.api import papers as paper_doors
-from orders.api.choices import board_link, ids_of, link_of, token_of
+from orders.api.choices import board_link, ids_of, link_of, remind_all, token_of
 from orders.api.union import as_officer
 from orders.queries import unions as union_queries
 from orders.rules import DELIVERY_MODES
 from orders.services import bulk, choosing, copying, handing_in, invoicing
 from orders.services.bulk import WantedChoice
+from orders.views_union import form_once, open_campaign
 from people import queries as people_queries
 from people.rules import masked
-from voucher import queries as voucher_queries
 
 everyone = PageBlueprint("choices", __name__, audience="everyone", url_prefix="/choose")
 union = PageBlueprint("union_choices", __name__, audience="union", url_prefix="/union/orders")
@@ -41,11 +40,6 @@ LINKS_ON_A_PAGE = 60
 def qr(text: str) -> Markup:
     """Return a QR code as a picture in the page itself."""
     return Markup(segno.make(text, error="m").svg_inline(scale=3, border=2, omitsize=True))
-
-
-def _campaign() -> Any:
-    found = voucher_queries.campaigns(now=clock.now())
-    return next((campaign for campaign in found if campaign.status == "open"), None)
 
 
 def last_moment_of(text: str) -> datetime:
@@ -65,7 +59,7 @@ def new() -> ResponseReturnValue:
 
 
 def _new_page(problem: str | None, errors: Any = None, status: int = 200) -> ResponseReturnValue:
-    campaign = _campaign()
+    campaign = open_campaign()
     tiers = campaign.tiers_fen if campaign else ()
     tier = as_id(request.values.get("tier_fen", ""))
     if tier not in tiers:
@@ -93,7 +87,7 @@ def _new_page(problem: str | None, errors: Any = None, status: int = 200) -> Res
 def draft() -> ResponseReturnValue:
     """Draft an order whose recipients choose."""
     as_officer()
-    form, campaign = request.form, _campaign()
+    form, campaign = request.form, open_campaign()
     pack_ids = tuple(pack_id for text in form.getlist("pack_ids")[:100] if (pack_id := as_id(text)) is not None)
     mode = form.get("mode", "union")
     try:
@@ -113,18 +107,13 @@ def draft() -> ResponseReturnValue:
             wanted=(),
             choice=choice,
             delivery=delivery,
-            once=_once(sorted(form.items(multi=True))),
+            once=form_once(sorted(form.items(multi=True))),
             now=clock.now(),
         )
     except DomainError as refused:
         told = {name.removeprefix("choice."): texts for name, texts in refused.extra.get("errors", {}).items()}
         return _new_page(said(refused), told, refused.status)
     return redirect(url_for("union.order", number=answer.body["number"]), 303)
-
-
-def _once(body: Any) -> Any:
-    key = request.form.get("idempotency_key", "")[:200] or secrets.token_urlsafe(18)
-    return request_once(person_id=who().person_id, key=key, route=request.path, body=body)
 
 
 @union.get("/<number>/links")
@@ -148,10 +137,12 @@ def links(number: str) -> ResponseReturnValue:
 
 @union.post("/<number>/remind")
 def remind(number: str) -> ResponseReturnValue:
-    """Remind who has not chosen: note it, and show whom to send the link to."""
-    as_officer()
-    people = choosing.remind(number=number, union_id=who().union_id, actor_id=who().person_id, now=clock.now())
-    flash(gettext("%(count)s 人还没有选，请把链接再发给他们。", count=len(people)), "success" if people else "warning")
+    """Remind who has not chosen, by a text message with the own link."""
+    count = remind_all(number)
+    flash(
+        gettext("已给 %(count)s 人发提醒短信。", count=count) if count else gettext("一天内已经提醒过，请稍后再提醒。"),
+        "success" if count else "warning",
+    )
     return redirect(url_for("union.order", number=number, _anchor="choices"), 303)
 
 
@@ -159,12 +150,12 @@ def remind(number: str) -> ResponseReturnValue:
 def copy(number: str) -> ResponseReturnValue:
     """Begin a new order like this one."""
     as_officer()
-    campaign = _campaign()
+    campaign = open_campaign()
     answer = copying.copy(
         number=number,
         union_id=who().union_id,
         slug=campaign.slug if campaign else "-",
-        once=_once("copy"),
+        once=form_once("copy"),
         now=clock.now(),
     )
     flash(gettext("已按原订单生成草稿，请核对礼包和花名册。"), "success")

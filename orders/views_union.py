@@ -30,12 +30,14 @@ from voucher import queries as voucher_queries
 bp = PageBlueprint("union", __name__, audience="union", url_prefix="/union")
 
 
-def _campaign() -> Any:
+def open_campaign() -> Any:
+    """Return the campaign that is open now; None where there is none."""
     found = voucher_queries.campaigns(now=clock.now())
     return next((campaign for campaign in found if campaign.status == "open"), None)
 
 
-def _once(body: Any) -> Any:
+def form_once(body: Any) -> Any:
+    """Return the idempotency identity of a form."""
     key = request.form.get("idempotency_key", "")[:200] or secrets.token_urlsafe(18)
     return request_once(person_id=who().person_id, key=key, route=request.path, body=body)
 
@@ -46,7 +48,7 @@ def home() -> ResponseReturnValue:
     return render_template(
         "union/home.html",
         union=people_queries.union(who().union_id),
-        campaign=_campaign(),
+        campaign=open_campaign(),
         page=queries.orders_of_union(who().union_id, limit=50, now=clock.now()),
         now=clock.now(),
         key=secrets.token_urlsafe(18),
@@ -61,7 +63,7 @@ def new() -> ResponseReturnValue:
 
 
 def _new_page(form: Any, problem: str | None, quoted: Any = None, status: int = 200) -> ResponseReturnValue:
-    campaign = _campaign()
+    campaign = open_campaign()
     tier = as_id(request.args.get("tier_fen", ""))
     packs = catalog_queries.packs(
         catalog_queries.Filter(tiers_fen=campaign.tiers_fen if campaign else (), tier_fen=tier), limit=500
@@ -84,7 +86,7 @@ def _new_page(form: Any, problem: str | None, quoted: Any = None, status: int = 
 @bp.post("/orders/new")
 def draft() -> ResponseReturnValue:
     """Show the price, or draft the order."""
-    form, campaign = request.form, _campaign()
+    form, campaign = request.form, open_campaign()
     counts = {
         name.removeprefix("pack_"): as_id(value.strip()) or 0
         for name, value in form.items()
@@ -101,7 +103,7 @@ def draft() -> ResponseReturnValue:
             return _new_page(form, None, bulk.price(slug=slug, wanted=wanted, now=clock.now()))
         delivery = {name: form.get(name, "").strip()[:200] for name in ("name", "phone", "address")}
         delivery["mode"] = form.get("mode", "union") if form.get("mode") in DELIVERY_MODES else "union"
-        once = _once([slug, counts, delivery])
+        once = form_once([slug, counts, delivery])
         answer = bulk.draft(
             slug=slug, union_id=who().union_id, wanted=wanted, delivery=delivery, once=once, now=clock.now()
         )
@@ -263,7 +265,7 @@ def pay(number: str) -> ResponseReturnValue:
         provider="bank_transfer",
         allowed=settings.union_providers,
         bank_account=settings.bank_account,
-        once=_once("bank_transfer"),
+        once=form_once("bank_transfer"),
         now=clock.now(),
     )
     return redirect(url_for("union.order", number=number), 303)

@@ -16,7 +16,7 @@ from kernel import clock, jobs
 from kernel.db import db
 from kernel.errors import DomainError
 from orders import queries as order_queries
-from orders.services import granting, placing, rostering
+from orders.services import granting, placing, rostering, warning
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
@@ -210,6 +210,7 @@ def worker(until_parent_exits: bool, every: float) -> None:
                 while voucher_services.expire_ended(now=clock.now()):
                     pass
                 granting.lapse_due(now=clock.now())
+                warning.warn_due(key=key, now=clock.now())
                 while jobs.run_next(HANDLERS, clock=clock.now):
                     pass
                 messages.deliver(sender, key=key, now=clock.now())

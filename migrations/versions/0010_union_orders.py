@@ -48,6 +48,7 @@ def upgrade():
         sa.Column("cap_override", sa.String(200), nullable=True),
         sa.Column("overridden_by", BIG, nullable=True),
         sa.Column("copied_from", BIG, nullable=True),
+        sa.Column("warned_at", MOMENT, nullable=True),
         sa.Column("slip_key", sa.String(200), nullable=True),
         sa.CheckConstraint(
             "tier_fen IS NULL OR (default_pack_id IS NOT NULL AND deadline IS NOT NULL)",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flask import current_app, url_for
+from flask_babel import gettext
 
 from kernel import clock, links
 from kernel.doors import ApiBlueprint, who
@@ -86,10 +87,23 @@ def _with_links(rows: Sequence[Any]) -> list[dict[str, Any]]:
 @union.route("/orders/<number>/reminders", methods=["POST"])
 @union.response(200, union_schemas.Reminded)
 def remind(number: str) -> Any:
-    """Remind everybody who has not chosen yet, nobody twice within a day."""
+    """Remind everybody who has not chosen yet by a text message with their own link, nobody twice within a day."""
+    return {"reminded": remind_all(number)}
+
+
+def remind_all(number: str) -> int:
+    """Send the reminders of an order and return how many there were."""
     as_officer()
-    people = choosing.remind(number=number, union_id=who().union_id, actor_id=who().person_id, now=clock.now())
-    return {"reminded": len(people)}
+    return choosing.remind(
+        number=number,
+        union_id=who().union_id,
+        text_for=lambda one: gettext(
+            "工会请您选一份礼包：%(link)s", link=link_of(one.order_id, one.position, one.link_code)
+        ),
+        key=current_app.config["HUIGONG"].secret_key,
+        actor_id=who().person_id,
+        now=clock.now(),
+    )
 
 
 @union.route("/orders/<number>/received", methods=["POST"])

@@ -256,7 +256,7 @@ def reopen(order: OrderView, *, now: datetime) -> str | None:
     db.session.execute(
         update(UnionTerms)
         .where(UnionTerms.order_id == order.id)
-        .values(voided_at=now, voided_was=status, cap_override=None, overridden_by=None)
+        .values(voided_at=now, voided_was=status, cap_override=None, overridden_by=None, warned_at=None)
     )
     return status
 

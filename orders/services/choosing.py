@@ -1,6 +1,6 @@
 """自选: each recipient picks one pack by their own link until the deadline, and says later that they have it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from orders.queries import unions as union_queries
 from orders.queries.unions import ChoiceView
 from orders.services import bulk
 from people import queries as people_queries
+from people import steps as people_steps
 from people.rules import normal_phone
 
 BOARD_TRIES, BOARD_SECONDS = 10, 600  # of one phone on one notice board
@@ -130,10 +131,18 @@ def _receive(order_id: int, positions: list[int], *, how: str, now: datetime) ->
     )
 
 
-def remind(*, number: str, union_id: int | None, actor_id: int, now: datetime) -> list[Recipient]:
-    """Return who has not chosen yet and was not reminded within the last day, noted as reminded now.
+def remind(
+    *,
+    number: str,
+    union_id: int | None,
+    text_for: Callable[[Recipient], str],
+    key: str,
+    actor_id: int,
+    now: datetime,
+) -> int:
+    """Send a text message to who has not chosen yet and was not reminded within the last day; return to how many.
 
-    Raises StateConflict when choosing is over.
+    `text_for` says what it says: a door makes the links. Raises StateConflict when choosing is over.
     """
     order = queries.order_of_union(number, union_id=union_id, now=now)
     if order.choice is None or order.status != "choosing" or now >= order.choice.deadline:
@@ -149,5 +158,6 @@ def remind(*, number: str, union_id: int | None, actor_id: int, now: datetime) -
         db.session.execute(
             update(Recipient).where(*due).values(reminded_at=now), execution_options={"synchronize_session": False}
         )
+        people_steps.write_notices([(one.phone, text_for(one)) for one in people], key=key, now=now)
         audit.record("choice.remind", f"order:{order.id}", actor_id=actor_id, now=now, after={"people": len(people)})
-    return people
+    return len(people)

@@ -8,6 +8,7 @@ import pytest
 
 from kernel import clock
 from orders.services import choosing
+from people import queries as people_queries
 from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR, OTHER_OFFICER, SHIP, csrf_of
 
 PEOPLE = [
@@ -260,6 +261,16 @@ def test_a_reminder_goes_to_who_has_not_chosen_once_a_day(world):
     path = f"/bulk/orders/{number}/reminders"
     assert world.call(OFFICER, "POST", path).json == {"reminded": 2}
     assert world.call(OFFICER, "POST", path).json == {"reminded": 0}
+    with world.app.app_context():
+        sent = people_queries.outbox(key=world.app.config["HUIGONG"].secret_key)
+    links = {
+        one["name"]: one["link"]
+        for one in world.call(OFFICER, "GET", path.replace("reminders", "choices")).json["items"]
+    }
+    assert sorted((one.phone, one.kind, one.text) for one in sent if one.kind == "notice") == [
+        ("138****0012", "notice", f"工会请您选一份礼包：{links['李强']}"),
+        ("138****0013", "notice", f"工会请您选一份礼包：{links['赵敏']}"),
+    ]
     assert world.call(APPROVER, "POST", path).json["code"] == "forbidden"
     world.call(OFFICER, "POST", f"/bulk/orders/{number}/submit")
     assert world.call(OFFICER, "POST", path).json["code"] == "state_conflict"

@@ -14,11 +14,12 @@ from kernel.db import db
 from orders import invoices
 from orders.models import Order
 from orders.rules import Line
-from orders.services import placing, privacy
+from orders.services import placing, privacy, warning
 from people import queries as people_queries
 from tests.factories import APPROVER, MERCHANT_A, MERCHANT_B, OFFICER, OPERATOR, OTHER_OFFICER
 
 PDF = b"%PDF-1.4 an invoice"
+KEY = "a test's secret key of some length"
 TITLE = {"title": "某某工会委员会", "tax_no": "91350100M000100Y43", "kind": "normal"}
 PEOPLE = [
     {"name": "王芳", "phone": "13800000011", "employee_no": "1", "department": "门诊", "pack_id": "A150"},
@@ -324,6 +325,13 @@ def test_unpaid_in_time_all_is_released_and_before_it_a_warning_is_given(world, 
     monkeypatch.setattr(clock, "now", lambda: now + timedelta(days=6, hours=1))
     officer = world.browser(OFFICER)
     assert "付款时间不到一天" in officer.get(f"/union/orders/{number}").text
+    with world.app.app_context():
+        assert [warning.warn_due(key=KEY, now=clock.now()) for _ in range(2)] == [1, 0]
+        sent = people_queries.outbox(key=KEY)
+    until = f"{clock.local(now + timedelta(days=7)):%Y-%m-%d}"
+    said = {(one.phone, one.text.split(":")[0][:-3]) for one in sent if one.kind == "notice"}
+    text = f"集采订单 {number} 请在 {until}"
+    assert said == {("139****0001", text), ("139****0002", text)}
     monkeypatch.setattr(clock, "now", lambda: now + timedelta(days=7, minutes=1))
     with world.app.app_context():
         assert placing.expire_due(now=clock.now()) == 1
