@@ -92,6 +92,7 @@ class Choose(Base):
 
     pack_id = IdField(required=True)
     delivery = fields.Nested(schemas.Delivery, load_default=None, allow_none=True)
+    address = Text(load_default="", validate=Length(max=200))
 
 
 class ChoiceArgs(schemas.PageArgs):
@@ -242,6 +243,7 @@ class OwnChoice(Base):
     deadline = fields.Function(
         lambda view: Moment()._serialize(view.order.choice.deadline, None, None) if view.order.choice else None
     )
+    address = fields.String()
     delivery = fields.Dict(allow_none=True)
     received_at = Moment(allow_none=True)
     packs = fields.Function(

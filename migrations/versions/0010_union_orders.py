@@ -60,6 +60,7 @@ def upgrade():
         _to("union_terms", "copied_from", "orders"),
         sa.PrimaryKeyConstraint("order_id", name=op.f("pk_union_terms")),
     )
+    op.execute("INSERT INTO union_terms (order_id, pack_ids) SELECT id, '[]' FROM orders WHERE buyer_kind = 'union'")
     op.create_table(
         "roster_uploads",
         sa.Column("order_id", BIG, autoincrement=False, nullable=False),

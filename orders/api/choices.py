@@ -142,6 +142,7 @@ def choose(body: dict[str, Any], token: str) -> Any:
         code=code,
         pack_id=body["pack_id"],
         delivery=body["delivery"],
+        address=body["address"],
         now=clock.now(),
     )
 

@@ -32,9 +32,12 @@ def choose(
     code: int,
     pack_id: int,
     delivery: Mapping[str, Any] | None,
+    address: str = "",
     now: datetime,
 ) -> ChoiceView:
     """Choose one pack, or another until the deadline; choosing the same again changes nothing.
+
+    Where it goes is a whole `delivery`, or an `address` in one line in place of the roster's.
 
     Raises NotFound for a link that is none, StateConflict when choosing is over, Invalid for a pack that is not among
     those to choose from, and OutOfStock where others have chosen the last ones; then the choice before stays.
@@ -45,7 +48,7 @@ def choose(
         raise StateConflict("这个订单不用自选礼包。")
     if pack_id not in choice.pack_ids:
         raise Invalid("请从列出的礼包中选一个。", errors={"pack_id": ["请从列出的礼包中选一个。"]})
-    place = _placed(seen, delivery)
+    place = _placed(seen, delivery, address)
     with transaction():
         status = db.session.scalar(select(Order.status).where(Order.id == order_id).with_for_update())
         if status != "choosing" or now >= choice.deadline:
@@ -58,6 +61,8 @@ def choose(
         if was is None:
             raise NotFound("没有这个链接，请向工会经办人要新的。")
         values: dict[str, Any] = {"delivery": place} if delivery is not None else {}
+        if address and delivery is None:
+            values |= {"address": address, "delivery": None}
         new = was.chosen_at is None or was.pack_id != pack_id
         if new:
             values |= {"pack_id": pack_id, "chosen_at": now}
@@ -76,10 +81,10 @@ def choose(
     return union_queries.choice_of(order_id, position, code, now=now)
 
 
-def _placed(seen: ChoiceView, delivery: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _placed(seen: ChoiceView, delivery: Mapping[str, Any] | None, address: str) -> dict[str, Any] | None:
     """Return where a recipient wants it; where each gets it at home, they must say, unless the roster does."""
     if delivery is None:
-        if seen.order.delivery_mode == "recipient" and not seen.address and seen.delivery is None:
+        if seen.order.delivery_mode == "recipient" and not (address or seen.address or seen.delivery):
             raise Invalid(errors={"delivery": ["请填写收货地址或选择自提点。"]})
         return None
     if delivery["kind"] == "pickup":

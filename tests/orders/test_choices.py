@@ -252,6 +252,7 @@ def test_where_each_gets_it_at_home_each_says_where(world):
     assert choose(world, first, "B150").status_code == 200  # the address given before stays
     shown = world.app.test_client().get(f"/api/v1/choices/{first}").json
     assert (shown["pack_id"], shown["delivery"]["address"]) == (world.packs["B150"], SHIP["address"])
+    assert choose(world, second, "A150", address="某路 2 号").json["address"] == "某路 2 号"
     assert number
 
 

@@ -263,6 +263,19 @@ def bomb(total=400 * 1024 * 1024, *, lie=False):
     return bytes(raw)
 
 
+def renamed(old, new, content=None):
+    """A workbook with one of its parts under another name, and its attributes in single quotes."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content or workbook(["姓名", "手机号"], ["王芳", "1"]))) as good:
+        with zipfile.ZipFile(target, "w") as bad:
+            for part in good.namelist():
+                text = good.read(part).replace(old.removeprefix("xl/").encode(), new.removeprefix("xl/").encode())
+                if part == old:
+                    text = text.replace(b'"', b"'")
+                bad.writestr(new if part == old else part, text)
+    return target.getvalue()
+
+
 def far_off():
     """A small workbook with a cell in the last corner a sheet can have."""
     file = io.BytesIO()
@@ -285,6 +298,13 @@ def far_off():
         ("a zip bomb", bomb, "r.xlsx"),
         ("a zip bomb that lies about its size", lambda: bomb(lie=True), "r.xlsx"),
         ("a cell in the last corner", far_off, "r.xlsx"),
+        ("a binary workbook", lambda: renamed("xl/workbook.xml", "xl/workbook.bin"), "r.xlsx"),
+        ("an open document", lambda: renamed("xl/workbook.xml", "content.xml"), "r.ods"),
+        (
+            "a far-off cell under another name and in other quotes",
+            lambda: renamed("xl/worksheets/sheet1.xml", "xl/x.xml", far_off()),
+            "r.xlsx",
+        ),
         ("with a password", lambda: b"\xd0\xcf\x11\xe0" + "EncryptedPackage".encode("utf-16-le"), "r.xlsx"),
     ],
 )
