@@ -213,10 +213,10 @@ def note_received(number: str) -> ResponseReturnValue:
     return redirect(url_for("union.order", number=number, _anchor="roster"), 303)
 
 
-@everyone.route("/board/<token>", methods=["GET", "POST"])
-def board(token: str) -> ResponseReturnValue:
+@everyone.route("/board/<board_token>", methods=["GET", "POST"])
+def board(board_token: str) -> ResponseReturnValue:
     """The notice board: phone and employee number open the own page."""
-    (order_id,) = ids_of("board", token, 1)
+    (order_id,) = ids_of("board", board_token, 1)
     problem, status = None, 200
     if request.method == "POST":
         try:
@@ -227,7 +227,7 @@ def board(token: str) -> ResponseReturnValue:
                 address=request.remote_addr or "",
                 now=clock.now(),
             )
-            return redirect(url_for("choices.show", token=token_of(order_id, position, code)), 303)
+            return redirect(url_for("choices.show", choice_token=token_of(order_id, position, code)), 303)
         except DomainError as refused:
             problem, status = said(refused), refused.status
     order = queries.order(order_id, now=clock.now())
@@ -241,10 +241,10 @@ def board(token: str) -> ResponseReturnValue:
     return page, status
 
 
-@everyone.get("/<token>")
-def show(token: str) -> ResponseReturnValue:
+@everyone.get("/<choice_token>")
+def show(choice_token: str) -> ResponseReturnValue:
     """What there is to choose from, by a recipient's own link."""
-    return _choice_page(token)
+    return _choice_page(choice_token)
 
 
 def _choice_page(token: str, problem: str | None = None, errors: Any = None, status: int = 200) -> ResponseReturnValue:
@@ -265,10 +265,10 @@ def _choice_page(token: str, problem: str | None = None, errors: Any = None, sta
     return page, status
 
 
-@everyone.post("/<token>")
-def choose(token: str) -> ResponseReturnValue:
+@everyone.post("/<choice_token>")
+def choose(choice_token: str) -> ResponseReturnValue:
     """Choose a pack, and say where to."""
-    order_id, position, code = ids_of("choice", token, 3)
+    order_id, position, code = ids_of("choice", choice_token, 3)
     view = union_queries.choice_of(order_id, position, code, now=clock.now())
     try:
         choosing.choose(
@@ -280,12 +280,12 @@ def choose(token: str) -> ResponseReturnValue:
             now=clock.now(),
         )
     except ValidationError as wrong:
-        return _choice_page(token, gettext("请检查填写的内容。"), wrong.normalized_messages(), 422)
+        return _choice_page(choice_token, gettext("请检查填写的内容。"), wrong.normalized_messages(), 422)
     except DomainError as refused:
         told = {name.removeprefix("delivery."): texts for name, texts in refused.extra.get("errors", {}).items()}
-        return _choice_page(token, said(refused), told, refused.status)
+        return _choice_page(choice_token, said(refused), told, refused.status)
     flash(gettext("选好了。截止前还可以改。"), "success")
-    return redirect(url_for("choices.show", token=token), 303)
+    return redirect(url_for("choices.show", choice_token=choice_token), 303)
 
 
 def _delivery(view: Any) -> dict[str, Any]:
@@ -297,13 +297,13 @@ def _delivery(view: Any) -> dict[str, Any]:
     return loaded
 
 
-@everyone.post("/<token>/received")
-def receive(token: str) -> ResponseReturnValue:
+@everyone.post("/<choice_token>/received")
+def receive(choice_token: str) -> ResponseReturnValue:
     """Say that the pack has arrived."""
-    order_id, position, code = ids_of("choice", token, 3)
+    order_id, position, code = ids_of("choice", choice_token, 3)
     choosing.receive(order_id=order_id, position=position, code=code, now=clock.now())
     flash(gettext("已确认收到，谢谢。"), "success")
-    return redirect(url_for("choices.show", token=token), 303)
+    return redirect(url_for("choices.show", choice_token=choice_token), 303)
 
 
 @merchant.get("/")

@@ -30,13 +30,13 @@ def token_of(order_id: int, position: int, code: int) -> str:
 
 def link_of(order_id: int, position: int, code: int) -> str:
     """Return the address of a recipient's own page."""
-    return url_for("choices.show", token=token_of(order_id, position, code), _external=True)
+    return url_for("choices.show", choice_token=token_of(order_id, position, code), _external=True)
 
 
 def board_link(order_id: int) -> str:
     """Return the address for the notice board, which asks for phone and employee number."""
     token = links.make("board", order_id, key=current_app.config["HUIGONG"].secret_key)
-    return url_for("choices.board", token=token, _external=True)
+    return url_for("choices.board", board_token=token, _external=True)
 
 
 def ids_of(purpose: str, token: str, count: int) -> tuple[int, ...]:

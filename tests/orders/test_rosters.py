@@ -266,13 +266,11 @@ def bomb(total=400 * 1024 * 1024, *, lie=False):
 def renamed(old, new, content=None):
     """A workbook with one of its parts under another name, and its attributes in single quotes."""
     target = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content or workbook(["姓名", "手机号"], ["王芳", "1"]))) as good:
-        with zipfile.ZipFile(target, "w") as bad:
-            for part in good.namelist():
-                text = good.read(part).replace(old.removeprefix("xl/").encode(), new.removeprefix("xl/").encode())
-                if part == old:
-                    text = text.replace(b'"', b"'")
-                bad.writestr(new if part == old else part, text)
+    source = io.BytesIO(content or workbook(["姓名", "手机号"], ["王芳", "1"]))
+    with zipfile.ZipFile(source) as good, zipfile.ZipFile(target, "w") as bad:
+        for part in good.namelist():
+            text = good.read(part).replace(old.removeprefix("xl/").encode(), new.removeprefix("xl/").encode())
+            bad.writestr(new if part == old else part, text.replace(b'"', b"'") if part == old else text)
     return target.getvalue()
 
 
