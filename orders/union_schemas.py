@@ -5,7 +5,7 @@ from typing import Any
 from flask_babel import gettext
 from marshmallow import ValidationError, fields, pre_load, validates_schema
 
-from kernel.schemas import Base, IdField, Length, Moment, OneOf, Range, Text, fen, text
+from kernel.schemas import Base, IdField, Instant, Length, ListOf, Moment, OneOf, Range, Text, fen, text
 from orders import schemas
 from orders.invoices import credit_code, kind_of
 from orders.rules import DELIVERY_MODES
@@ -16,8 +16,8 @@ class Choice(Base):
     """自选: the packs, all of one tier, each recipient chooses one of, until when; the default for who does not."""
 
     tier_fen = fen(minimum=1)
-    pack_ids = fields.List(IdField(), required=True, validate=Length(min=1, max=schemas.MAX_LINES))
-    deadline = fields.AwareDateTime(required=True)
+    pack_ids = ListOf(IdField(), required=True, validate=Length(min=1, max=schemas.MAX_LINES))
+    deadline = Instant(required=True)
     default_pack_id = IdField(load_default=None, allow_none=True)
 
 
@@ -31,7 +31,7 @@ class DraftBulk(Base):
     """What a union orders: packs and counts, or what its people choose from."""
 
     campaign = text(40)
-    lines = fields.List(fields.Nested(schemas.WantedLine), load_default=list, validate=Length(max=schemas.MAX_LINES))
+    lines = ListOf(fields.Nested(schemas.WantedLine), load_default=list, validate=Length(max=schemas.MAX_LINES))
     choice = fields.Nested(Choice, load_default=None, allow_none=True)
     delivery = fields.Nested(BulkDelivery, load_default=lambda: {"mode": "union"})
 
@@ -44,7 +44,7 @@ class DraftBulk(Base):
 class ChangeBulk(Base):
     """Other packs and counts."""
 
-    lines = fields.List(fields.Nested(schemas.WantedLine), required=True, validate=Length(min=1, max=schemas.MAX_LINES))
+    lines = ListOf(fields.Nested(schemas.WantedLine), required=True, validate=Length(min=1, max=schemas.MAX_LINES))
 
 
 class Copy(Base):
@@ -114,13 +114,13 @@ class PartlyReceived(Base):
 class Receive(Base):
     """A parcel that has arrived, and what of it came short or broken."""
 
-    faults = fields.List(fields.Nested(PartlyReceived), load_default=list, validate=Length(max=schemas.MAX_LINES))
+    faults = ListOf(fields.Nested(PartlyReceived), load_default=list, validate=Length(max=schemas.MAX_LINES))
 
 
 class Received(Base):
     """Who has signed on paper, by their position on the roster."""
 
-    positions = fields.List(
+    positions = ListOf(
         fields.Integer(strict=True, validate=Range(min=1, max=10**6)), required=True, validate=Length(min=1, max=20_000)
     )
 
@@ -147,7 +147,7 @@ class PlanArgs(Base):
     """At most how many invoices, and how much one may say at most (fen; 0: no limit)."""
 
     max_invoices = fields.Integer(load_default=None, validate=Range(min=1, max=1000))
-    ceiling_fen = fen(required=False, load_default=0)
+    ceiling_fen = fields.Integer(load_default=0, validate=Range(min=0, max=10**13))
 
     @pre_load
     def _without_empty(self, data: Any, **_: Any) -> dict[str, Any]:

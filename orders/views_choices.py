@@ -1,8 +1,7 @@
 """Pages of self-choice: the officer sets it up and hands out links; recipients choose on their phones; invoices."""
 
-import re
 import secrets
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import segno
@@ -44,12 +43,10 @@ def qr(text: str) -> Markup:
 
 def last_moment_of(text: str) -> datetime:
     """Return the first moment after a day that was typed, in the campaign's zone. Raises Invalid."""
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+    day = clock.day_of(text)
+    if day is None:
         raise Invalid(errors={"deadline": ["请选择日期。"]})
-    try:
-        return clock.start_of_day(date.fromisoformat(text) + timedelta(days=1))
-    except (ValueError, OverflowError):
-        raise Invalid(errors={"deadline": ["请选择日期。"]}) from None
+    return clock.start_of_day(day + timedelta(days=1))
 
 
 @union.get("/new-choice")

@@ -248,7 +248,7 @@ def hand_in_form(invoice: str) -> Any:
         invoice_number=number,
         file_key=key,
         file_name=request.files["file"].filename or "",
-        amount_fen=int(seen) if seen.lstrip("-").isdigit() and len(seen) < 16 else 0,
+        amount_fen=int(seen) if seen.isascii() and seen.removeprefix("-").isdigit() and len(seen) < 16 else 0,
         actor_id=who().person_id,
         now=clock.now(),
     )

@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from kernel import audit, idempotency
 from kernel.db import db, rows_changed, transaction
-from kernel.errors import NotFound, StateConflict
+from kernel.errors import Invalid, NotFound, StateConflict
 from kernel.idempotency import Answer, Once
 from kernel.ids import as_id, new_id
 from orders import invoices, queries, union_schemas
@@ -16,6 +16,7 @@ from orders.queries import OrderView
 from orders.queries import unions as union_queries
 from orders.rules import REFUNDABLE
 
+MOST_INVOICES = 1000
 INVOICED = (*REFUNDABLE, "refunded")
 
 
@@ -85,7 +86,12 @@ def _ask_one(
 
 
 def plan(order: OrderView, *, at_most: int, ceiling_fen: int = 0) -> invoices.Plan:
-    """Propose the fewest invoices that, with those issued, add up to what was paid."""
+    """Propose the fewest invoices that, with those issued, add up to what was paid.
+
+    Raises Invalid for a ceiling so low that there would be no end of them.
+    """
+    if ceiling_fen and order.payable_fen // ceiling_fen > MOST_INVOICES:
+        raise Invalid(errors={"ceiling_fen": ["每张金额太低，要开的发票太多。"]})
     issued: dict[int, int] = {}
     for row in union_queries.invoices_of(order.id):
         if row.status == "issued":
@@ -116,7 +122,13 @@ def issue(
         changed = rows_changed(
             update(Invoice)
             .where(*own, Invoice.amount_fen == amount_fen)
-            .values(status="issued", number=invoice_number, file_key=file_key, file_name=file_name[:200], issued_at=now)
+            .values(
+                status="issued",
+                number=invoice_number,
+                file_key=file_key,
+                file_name="".join(filter(str.isprintable, file_name))[:200],
+                issued_at=now,
+            )
         )
         if changed == 0:
             raise StateConflict("发票金额有变化，请刷新后按新的金额开票。")

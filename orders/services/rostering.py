@@ -186,7 +186,7 @@ def _keep(order_id: int, report: Report, upload: Upload | None, *, now: datetime
         db.session.execute(
             insert(RosterUpload).values(
                 order_id=order_id,
-                filename=upload.filename[:200],
+                filename="".join(filter(str.isprintable, upload.filename))[:200],
                 content=upload.content,
                 faults=faults,
                 made_at=now,

@@ -130,6 +130,10 @@ def test_invoices_are_asked_of_each_merchant_over_what_it_was_paid(world):
     assert [(one["amount_fen"], one["red"]) for one in plan["items"]] == [(24706, False), (3294, False)]
     assert (plan["total_fen"], plan["fits"], plan["max_invoices"]) == (28000, True, 3)
     assert not world.call(OFFICER, "GET", f"/bulk/orders/{number}/invoice-plan?max_invoices=1").json["fits"]
+    low = world.call(OFFICER, "GET", f"/bulk/orders/{number}/invoice-plan?ceiling_fen=1")
+    assert (low.status_code, list(low.json["errors"])) == (422, ["ceiling_fen"])
+    split = world.call(OFFICER, "GET", f"/bulk/orders/{number}/invoice-plan?ceiling_fen=20000").json
+    assert [one["amount_fen"] for one in split["items"]] == [12353, 12353, 3294]
     for wrong, field in (
         ({"tax_no": "91350100M000100Y44"}, "tax_no"),
         ({"tax_no": "123"}, "tax_no"),
