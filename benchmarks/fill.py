@@ -126,7 +126,9 @@ def tokens(app: Flask) -> list[str]:
 def pack_ids(app: Flask) -> list[str]:
     """Return the packs' ids as clients name them."""
     with app.app_context():
-        found = [str(key) for key in db.session.scalars(text("SELECT id FROM gift_packs WHERE code LIKE 'K%' ORDER BY id"))]
+        found = [
+            str(key) for key in db.session.scalars(text("SELECT id FROM gift_packs WHERE code LIKE 'K%' ORDER BY id"))
+        ]
         db.session.remove()
     return found
 

@@ -82,6 +82,15 @@ def hold(quantities: Mapping[int, int]) -> None:
     _move(_HOLD, quantities, rows=len(quantities), otherwise=lambda: _out_of_stock(quantities))
 
 
+def lock_available(pack_id: int) -> int:
+    """Lock a pack's stock until the transaction ends and return how many are available: 0 for a pack off sale."""
+    available = db.session.scalar(
+        select(Stock.taken_in - Stock.held - Stock.sold).where(Stock.pack_id == pack_id).with_for_update()
+    )
+    on_sale = db.session.scalar(select(GiftPack.status).where(GiftPack.id == pack_id)) == "on_sale"
+    return int(available or 0) if on_sale else 0
+
+
 def sell(quantities: Mapping[int, int]) -> None:
     """已售: what was held for an order is sold."""
     _move(_SELL, quantities)

@@ -1,6 +1,7 @@
 """The database: one metadata, one transaction helper, the column types both engines agree on."""
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -10,6 +11,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import (
     JSON,
     BigInteger,
+    ColumnElement,
     CursorResult,
     DateTime,
     Dialect,
@@ -17,7 +19,10 @@ from sqlalchemy import (
     Executable,
     Integer,
     MetaData,
+    any_,
     event,
+    func,
+    select,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
@@ -43,6 +48,7 @@ db = SQLAlchemy(model_class=Base, session_options={"autoflush": True, "expire_on
 # SQLite numbers rows by itself only for a column of type INTEGER.
 Id = BigInteger().with_variant(Integer(), "sqlite")
 Json = JSON().with_variant(JSONB(), "postgresql")
+NullableJson = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -78,6 +84,7 @@ def snapshot() -> Iterator[None]:
 
 
 _AFTER_COMMIT = "huigong_after_commit"
+_UNIT_SEPARATOR = "\x1f"  # in no text of ours: control characters are refused at the doors
 
 
 @contextmanager
@@ -129,6 +136,33 @@ def rows_changed(statement: Executable, values: Mapping[str, Any] | None = None)
     options = {"synchronize_session": False, "preserve_rowcount": True}
     result = db.session.execute(statement, values, execution_options=options)
     return int(cast("CursorResult[Any]", result).rowcount)
+
+
+def insert_many(table: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write many rows at once, in the caller's transaction: COPY on PostgreSQL, one prepared INSERT on SQLite.
+
+    Values are the database's own: numbers, text, booleans and None. Constraints hold as for any INSERT.
+    """
+    names = ", ".join(columns)
+    connection = db.session.connection()
+    if connection.dialect.name == "postgresql":
+        driver = cast("Any", connection.connection.driver_connection)
+        with driver.cursor() as cursor, cursor.copy(f"COPY {table.__tablename__} ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+    else:
+        marks = ", ".join("?" for _ in columns)
+        statement = f"INSERT INTO {table.__tablename__} ({names}) VALUES ({marks})"
+        connection.exec_driver_sql(statement, [tuple(row) for row in rows])
+
+
+def among(column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition that a text column has one of many values, sent as one parameter however many they are."""
+    if db.session.get_bind().dialect.name == "postgresql":
+        # One text taken apart by the server: an array would be quoted here value by value.
+        return column == any_(func.string_to_array(_UNIT_SEPARATOR.join(values), _UNIT_SEPARATOR))
+    each = func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(select(each.c.value))
 
 
 def prepare_engine(engine: Engine) -> None:

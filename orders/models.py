@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kernel.db import Base, Id, Json, UtcDateTime
+from kernel.db import Base, Id, Json, NullableJson, UtcDateTime
 from orders.rules import GRANT_MOVES, ORDER_MOVES, PARCEL_MOVES, REFUND_MOVES
 
 
@@ -111,9 +111,20 @@ class OrderLine(Base):
 
 
 class Recipient(Base):
-    """领取人: a person on a union's roster for one order."""
+    """领取人: a person on a union's roster for one order, what they chose, and that they have it.
+
+    `pack_id` is what the roster says or, from `chosen_at` on, what they chose themselves; None where the roster leaves
+    it open. `link_code` is what makes their own link theirs: another roster gives another. `value_fen` is what they
+    get at list price, known from submission on.
+    """
 
     __tablename__ = "recipients"
+    __table_args__ = (
+        CheckConstraint("quantity > 0", name="quantity"),
+        CheckConstraint("received_how IN ('link', 'officer')", name="received_how"),
+        Index("ix_recipients_phone", "phone"),
+        Index("ix_recipients_pack_id", "pack_id", "order_id"),
+    )
 
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
@@ -123,6 +134,107 @@ class Recipient(Base):
     department: Mapped[str] = mapped_column(String(80), default="")
     pack_id: Mapped[int | None] = mapped_column(ForeignKey("gift_packs.id"))
     address: Mapped[str] = mapped_column(String(200), default="")
+    quantity: Mapped[int] = mapped_column(default=1, server_default="1")
+    link_code: Mapped[int] = mapped_column(Id, default=0, server_default="0")
+    value_fen: Mapped[int | None] = mapped_column(Id)
+    chosen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    delivery: Mapped[dict[str, Any] | None] = mapped_column(NullableJson)
+    reminded_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    received_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    received_how: Mapped[str | None] = mapped_column(String(8))
+
+
+class UnionTerms(Base):
+    """What a union's order has beside what every order has: self-choice, and what happened to its approval.
+
+    With self-choice, each recipient picks one of `pack_ids`, all of `tier_fen`, until `deadline`; who does not gets
+    `default_pack_id`. `voided_at` is when a change last took a submission or an approval back, `voided_was` what it
+    was; `cap_override` why an approver let the yearly cap be passed; `warned_at` when the end of its payment term was
+    announced.
+    """
+
+    __tablename__ = "union_terms"
+    __table_args__ = (
+        CheckConstraint(
+            "tier_fen IS NULL OR (default_pack_id IS NOT NULL AND deadline IS NOT NULL)", name="choice_is_whole"
+        ),
+    )
+
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True, autoincrement=False)
+    tier_fen: Mapped[int | None] = mapped_column(Id)
+    pack_ids: Mapped[list[int]] = mapped_column(Json, default=list, server_default=text("'[]'"))
+    default_pack_id: Mapped[int | None] = mapped_column(ForeignKey("gift_packs.id"))
+    deadline: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    voided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    voided_was: Mapped[str | None] = mapped_column(String(16))
+    cap_override: Mapped[str | None] = mapped_column(String(200))
+    overridden_by: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
+    copied_from: Mapped[int | None] = mapped_column(ForeignKey("orders.id"))
+    warned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    slip_key: Mapped[str | None] = mapped_column(String(200))
+
+
+class RosterUpload(Base):
+    """The last roster of an order that had faults, kept for its marked copy; gone with the next good one."""
+
+    __tablename__ = "roster_uploads"
+
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True, autoincrement=False)
+    filename: Mapped[str] = mapped_column(String(200))
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    faults: Mapped[list[dict[str, Any]]] = mapped_column(Json)
+    made_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class ParcelFault(Base):
+    """短少或破损: units of a line a union did not get whole, told to the merchant."""
+
+    __tablename__ = "parcel_faults"
+    __table_args__ = (
+        CheckConstraint("missing >= 0 AND broken >= 0 AND missing + broken > 0", name="counts"),
+        Index("ix_parcel_faults_merchant_id", "merchant_id", "order_id"),
+    )
+
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
+    line_no: Mapped[int] = mapped_column(primary_key=True)
+    parcel_no: Mapped[int]
+    merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"))
+    missing: Mapped[int]
+    broken: Mapped[int]
+    note: Mapped[str] = mapped_column(String(200), default="")
+    told_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Invoice(Base):
+    """发票: what a union asks of one merchant of an order, in fen after discount; `amount_fen` is what it asked for.
+
+    A refund later asks for a red one (`kind` 红字 is its sign: a negative amount). `file_key` is the uploaded invoice.
+    """
+
+    __tablename__ = "invoices"
+    __table_args__ = (
+        CheckConstraint("kind IN ('normal', 'special')", name="kind"),
+        CheckConstraint("status IN ('requested', 'issued')", name="status"),
+        CheckConstraint("amount_fen <> 0", name="amount"),
+        UniqueConstraint("order_id", "merchant_id", "part"),
+        Index("ix_invoices_merchant_id", "merchant_id", "status", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
+    merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"))
+    part: Mapped[int]
+    title: Mapped[str] = mapped_column(String(100))
+    tax_no: Mapped[str] = mapped_column(String(18))
+    kind: Mapped[str] = mapped_column(String(8))
+    amount_fen: Mapped[int] = mapped_column(Id)
+    status: Mapped[str] = mapped_column(String(10))
+    number: Mapped[str] = mapped_column(String(40), default="")
+    file_key: Mapped[str | None] = mapped_column(String(200))
+    file_name: Mapped[str] = mapped_column(String(200), default="")
+    asked_by: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    asked_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    issued_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Parcel(Base):

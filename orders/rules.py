@@ -8,14 +8,15 @@ from typing import Any
 ORDER_MOVES = {
     "draft": {"choosing", "submitted", "cancelled"},
     "choosing": {"submitted", "cancelled"},
-    "submitted": {"approved", "rejected", "cancelled"},
-    "approved": {"pending_payment", "cancelled", "expired"},
+    # A change after submission voids it: the order is a draft (or chosen) again.
+    "submitted": {"approved", "rejected", "cancelled", "draft", "choosing"},
+    "approved": {"pending_payment", "cancelled", "expired", "draft", "choosing"},
     "pending_payment": {"paid", "cancelled", "expired"},
     "paid": {"fulfilling", "completed", "refunded"},
     "fulfilling": {"completed", "refunded"},
     "completed": {"refunded"},
     "expired": {"paid"},  # a payment that came late, where stock and voucher were there again
-    "rejected": set[str](),
+    "rejected": {"draft", "choosing", "cancelled"},
     "cancelled": set[str](),
     "refunded": set[str](),
 }
@@ -40,6 +41,22 @@ GRANT_MOVES = {
 }
 
 MEMBER_BUYER, UNION_BUYER, GRANTED = "member", "union", "grant"
+
+
+# Until when a union's roster, packs and counts may change. Once a payment was begun, money may be on its way for the
+# old amount: then the order is cancelled and copied instead.
+CHANGEABLE = ("draft", "choosing", "submitted", "approved", "rejected")
+COUNTED = ("submitted", "approved", "pending_payment", "paid", "fulfilling", "completed")  # towards the yearly cap
+DELIVERY_MODES = ("union", "department", "recipient")
+
+
+@dataclass(frozen=True)
+class District:
+    """What the district settled for its unions: people on two rosters, and the yearly cap per head in fen (0: none)."""
+
+    refuse_twice: bool = False
+    yearly_cap_fen: int = 0
+    refuse_over_cap: bool = False
 
 
 @dataclass(frozen=True)

@@ -66,12 +66,6 @@ class BulkDelivery(Base):
     address = Text(load_default="", validate=Length(max=200))
 
 
-class DraftBulk(QuoteRequest):
-    """What a union orders."""
-
-    delivery = fields.Nested(BulkDelivery, load_default=dict)
-
-
 class RosterEntry(Base):
     """A person on a roster."""
 
@@ -81,6 +75,7 @@ class RosterEntry(Base):
     department = Text(load_default="")
     pack_id = Text(load_default="", allow_none=True)
     address = Text(load_default="")
+    quantity = fields.Integer(load_default=1, strict=True, validate=Range(min=1, max=1000))
 
 
 class Roster(Base):

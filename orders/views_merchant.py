@@ -17,6 +17,7 @@ from kernel.idempotency import request_once
 from kernel.ids import as_id
 from orders import queries
 from orders.queries import refunds as refund_queries
+from orders.queries import unions as union_queries
 from orders.rules import REFUND_MOVES
 from orders.services import fulfilment, refunding
 from people import queries as people_queries
@@ -114,7 +115,8 @@ def parcels() -> ResponseReturnValue:
 def parcel(parcel: str) -> ResponseReturnValue:
     """One parcel: what goes in, where it goes."""
     found = queries.parcel_of_merchant(parcel, merchant_id=who().merchant_id)
-    return render_template("merchant/parcel.html", parcel=found, carriers=CARRIERS, problem=None)
+    faults = [one for one in union_queries.faults_of(found.order_id) if one.parcel_no == found.parcel_no]
+    return render_template("merchant/parcel.html", parcel=found, carriers=CARRIERS, problem=None, faults=faults)
 
 
 @bp.post("/parcels/<parcel>/ship")

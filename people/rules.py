@@ -150,7 +150,9 @@ def normal_phone(text: str) -> str | None:
     >>> normal_phone("１３８-0000 0001"), normal_phone("+86 13800000001"), normal_phone("1.38E+10")
     ('13800000001', '13800000001', None)
     """
-    digits = re.sub(r"[\s\-()]", "", unicodedata.normalize("NFKC", text))
+    if len(text) == 11 and text.isascii() and text.isdigit() and text[0] == "1" and text[1] >= "3":
+        return text
+    digits = re.sub(r"[\s\-().·–—‐‑]", "", unicodedata.normalize("NFKC", text).strip().removesuffix(".0"))
     digits = re.sub(r"^(\+86|0086|86(?=1\d{10}$))", "", digits)
     return digits if re.fullmatch(r"1[3-9][0-9]{9}", digits) else None
 

@@ -1,11 +1,14 @@
 """What rooms above do with a person, inside their own transaction."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, update
 
 from kernel.db import db
 from kernel.errors import NotFound, StateConflict
+from kernel.ids import new_id
+from kernel.sealing import seal
 from people.models import (
     ApiToken,
     Credential,
@@ -20,6 +23,26 @@ from people.models import (
 )
 
 ERASED = "已删除"
+NOTICE = "notice"  # a text message that is no one-time code
+
+
+def write_notices(notices: Iterable[tuple[str, str]], *, key: str, now: datetime) -> int:
+    """Have text messages sent, (phone, text) each, in the caller's transaction; return how many."""
+    rows = [
+        {
+            "id": new_id(),
+            "phone": phone,
+            "kind": NOTICE,
+            "sealed": seal(text, key=key, purpose="code"),
+            "status": "waiting",
+            "send_at": now,
+            "made_at": now,
+        }
+        for phone, text in notices
+    ]
+    if rows:
+        db.session.execute(insert(Message), rows)
+    return len(rows)
 
 
 def erase_member(member_id: int | None, *, now: datetime) -> tuple[int, str]:

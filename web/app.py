@@ -12,12 +12,15 @@ from flask_smorest import Api
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import catalog.api
+import orders.api.choices
 import orders.api.member
 import orders.api.merchant
 import orders.api.money
 import orders.api.operator
+import orders.api.papers
 import orders.api.union
 import orders.api.webhooks
+import orders.views_choices
 import orders.views_grants
 import orders.views_member
 import orders.views_merchant
@@ -35,7 +38,7 @@ from finance.gateway.providers import Provider
 from finance.gateway.rules import BANK, SANDBOX, STRIPE
 from finance.gateway.sandbox import Sandbox
 from finance.gateway.stripe import Stripe
-from kernel import clock
+from kernel import clock, files
 from kernel.clock import local
 from kernel.db import db, prepare_engine
 from kernel.errors import NotFound
@@ -56,6 +59,10 @@ API_BLUEPRINTS = (
     people.api.everyone,
     orders.api.member.bp,
     orders.api.union.bp,
+    orders.api.choices.union,
+    orders.api.choices.everyone,
+    orders.api.papers.union,
+    orders.api.papers.merchant,
     orders.api.merchant.bp,
     orders.api.operator.bp,
     orders.api.money.bp,
@@ -67,6 +74,9 @@ PAGE_BLUEPRINTS = (
     orders.views_member.shop,
     orders.views_member.bp,
     orders.views_union.bp,
+    orders.views_choices.everyone,
+    orders.views_choices.union,
+    orders.views_choices.merchant,
     orders.views_merchant.bp,
     orders.views_operator.bp,
     orders.views_money.bp,
@@ -90,6 +100,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config.update(_flask_config(settings))
     app.config["HUIGONG"] = settings
     app.config["TIERS_OF"] = _tiers_of
+    app.config["FILES"] = files.store_at(
+        settings.files,
+        endpoint=settings.bucket_endpoint,
+        key=settings.bucket_key,
+        secret=settings.bucket_secret,
+        region=settings.bucket_region,
+    )
     INSTANCE.mkdir(exist_ok=True)
     if settings.trusted_proxies:
         count = settings.trusted_proxies

@@ -17,7 +17,7 @@ from kernel.db import db
 from kernel.errors import DomainError
 from orders import queries as order_queries
 from orders.queries import money as money_queries
-from orders.services import granting, placing, reconciling, tending
+from orders.services import granting, placing, reconciling, rostering, tending, warning
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
@@ -234,6 +234,7 @@ def worker(until_parent_exits: bool, every: float) -> None:
                 while voucher_services.expire_ended(now=clock.now()):
                     pass
                 granting.lapse_due(now=clock.now())
+                warning.warn_due(key=key, now=clock.now())
                 while jobs.run_next(HANDLERS, clock=clock.now):
                     pass
                 tending.tend(second_person_fen=settings.second_person_fen, now=clock.now())
@@ -241,6 +242,7 @@ def worker(until_parent_exits: bool, every: float) -> None:
                 messages.deliver(sender, key=key, now=clock.now())
                 if clock.now() >= tidy_at:
                     entry.forget_old(now=clock.now())
+                    rostering.forget_old(now=clock.now())
                     tidy_at = clock.now() + timedelta(hours=1)
             except Exception:  # the database may be away for a moment; the next look tries again
                 app.logger.exception("the worker's look failed")

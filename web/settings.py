@@ -41,6 +41,15 @@ NAMES = (
     "HUIGONG_STRIPE_WEBHOOK_SECRET",
     "HUIGONG_STRIPE_API_BASE",
     "HUIGONG_STRIPE_SECONDS",
+    "HUIGONG_FILES",
+    "HUIGONG_BUCKET_ENDPOINT",
+    "HUIGONG_BUCKET_KEY",
+    "HUIGONG_BUCKET_SECRET",
+    "HUIGONG_BUCKET_REGION",
+    "HUIGONG_ON_TWO_ROSTERS",
+    "HUIGONG_YEARLY_CAP_FEN",
+    "HUIGONG_OVER_YEARLY_CAP",
+    "HUIGONG_INVOICES_PER_ORDER",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -81,6 +90,15 @@ class Settings:
     stripe_webhook_secret: str = ""
     stripe_api_base: str = ""
     stripe_seconds: float = 15
+    files: str = str(INSTANCE / "files")
+    bucket_endpoint: str = ""
+    bucket_key: str = ""
+    bucket_secret: str = ""
+    bucket_region: str = "us-east-1"
+    on_two_rosters: str = "warn"
+    yearly_cap_fen: int = 0
+    over_yearly_cap: str = "warn"
+    invoices_per_order: int = 3
 
     @property
     def production(self) -> bool:
@@ -133,6 +151,15 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         stripe_webhook_secret=environ.get("HUIGONG_STRIPE_WEBHOOK_SECRET", "").strip(),
         stripe_api_base=environ.get("HUIGONG_STRIPE_API_BASE", "").strip().rstrip("/"),
         stripe_seconds=_whole(environ, "HUIGONG_STRIPE_SECONDS", 15, least=1),
+        files=environ.get("HUIGONG_FILES", "") or str(INSTANCE / "files"),
+        bucket_endpoint=environ.get("HUIGONG_BUCKET_ENDPOINT", ""),
+        bucket_key=environ.get("HUIGONG_BUCKET_KEY", ""),
+        bucket_secret=environ.get("HUIGONG_BUCKET_SECRET", ""),
+        bucket_region=environ.get("HUIGONG_BUCKET_REGION", "") or "us-east-1",
+        on_two_rosters=_verdict(environ, "HUIGONG_ON_TWO_ROSTERS"),
+        yearly_cap_fen=_whole(environ, "HUIGONG_YEARLY_CAP_FEN", 0, least=0),
+        over_yearly_cap=_verdict(environ, "HUIGONG_OVER_YEARLY_CAP"),
+        invoices_per_order=_whole(environ, "HUIGONG_INVOICES_PER_ORDER", 3, least=1),
     )
     if production:
         _refuse_unsafe(settings, environ)
@@ -170,6 +197,13 @@ def _whole(environ: Mapping[str, str], name: str, default: int, *, least: int) -
     if not text.isascii() or not text.isdigit() or int(text) < least:
         raise UnsafeSetting(f"{name} must be a whole number of at least {least}")
     return int(text)
+
+
+def _verdict(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name, "warn").lower()
+    if text not in ("warn", "refuse"):
+        raise UnsafeSetting(f"{name} must be 'warn' or 'refuse'")
+    return text
 
 
 def _switch(environ: Mapping[str, str], name: str, default: bool) -> bool:

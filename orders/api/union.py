@@ -10,11 +10,14 @@ from kernel.doors import ApiBlueprint, json_answer, locale_of, once, who
 from kernel.errors import Forbidden, Invalid
 from kernel.paging import decode_cursor
 from kernel.schemas import PageArgs, page
-from orders import queries, roster, schemas
+from orders import queries, roster, schemas, union_schemas
 from orders.api.member import returned_of, wanted_of
 from orders.queries import refunds as refund_queries
 from orders.queries import why as why_queries
-from orders.services import bulk, fulfilment, paying, refunding
+from orders.rules import District
+from orders.services import bulk, copying, fulfilment, paying, refunding, rostering
+from orders.services.bulk import WantedChoice
+from orders.services.rostering import Upload
 from people.rules import APPROVER, OFFICER
 
 bp = ApiBlueprint(
@@ -22,9 +25,20 @@ bp = ApiBlueprint(
 )
 
 
-def _as_officer() -> None:
+def as_officer() -> None:
+    """Refuse who is no officer of the union; an approver decides, and asks for nothing."""
     if OFFICER not in who().roles:
         raise Forbidden("需要经办人权限。")
+
+
+def district() -> District:
+    """Return what the district settled for its unions."""
+    settings = current_app.config["HUIGONG"]
+    return District(
+        refuse_twice=settings.on_two_rosters == "refuse",
+        yearly_cap_fen=settings.yearly_cap_fen,
+        refuse_over_cap=settings.over_yearly_cap == "refuse",
+    )
 
 
 @bp.route("/quotes", methods=["POST"])
@@ -40,15 +54,16 @@ def quote(body: dict[str, Any]) -> Any:
 class Orders(MethodView):
     """A union's orders."""
 
-    @bp.arguments(schemas.DraftBulk)
-    @bp.response(201, schemas.BulkOrder)
+    @bp.arguments(union_schemas.DraftBulk)
+    @bp.response(201, union_schemas.BulkOrder)
     def post(self, body: dict[str, Any]) -> Any:
         """Draft an order; nothing is held until it is approved."""
-        _as_officer()
+        as_officer()
         answer = bulk.draft(
             slug=body["campaign"],
             union_id=who().union_id,
             wanted=wanted_of(body),
+            choice=WantedChoice(**body["choice"]) if body["choice"] else None,
             delivery=body["delivery"],
             once=once(body=request.get_json()),
             now=clock.now(),
@@ -56,7 +71,7 @@ class Orders(MethodView):
         return current_app.response_class(*json_answer(answer, 201))
 
     @bp.arguments(PageArgs, location="query")
-    @bp.response(200, page(schemas.BulkOrder))
+    @bp.response(200, page(union_schemas.BulkOrder))
     def get(self, args: dict[str, Any]) -> Any:
         """List the union's orders, newest first."""
         return queries.orders_of_union(
@@ -65,60 +80,134 @@ class Orders(MethodView):
 
 
 @bp.route("/orders/<number>")
-@bp.response(200, schemas.BulkOrder)
+@bp.response(200, union_schemas.BulkOrder)
 def show(number: str) -> Any:
     """Show one of the union's orders."""
     return queries.order_of_union(number, union_id=who().union_id, now=clock.now())
 
 
 @bp.route("/orders/<number>/roster", methods=["PUT"])
-@bp.response(200, schemas.RosterReport)
+@bp.response(200, union_schemas.RosterReport)
 def put_roster(number: str) -> Any:
-    """Put the roster: JSON, or a spreadsheet in the field `file`; all or nothing unless `?partial=1`."""
-    return bulk.put_roster(
+    """Put the roster: JSON, or a spreadsheet in the field `file`; all or nothing unless `?partial=1`.
+
+    With self-choice, people can choose from then on. What was submitted or approved is void by it.
+    """
+    as_officer()
+    rows, upload = _rows()
+    return rostering.put_roster(
         number=number,
         union_id=who().union_id,
-        rows=_rows(),
+        rows=rows,
+        upload=upload,
         partial=request.args.get("partial") == "1",
+        district=district(),
         now=clock.now(),
     )
 
 
-def _rows() -> list[tuple[int, dict[str, str]]]:
-    upload = request.files.get("file")
-    if upload is not None:
-        return roster.read_file(upload.read(), upload.filename or "")
+def _rows() -> tuple[list[tuple[int, dict[str, str]]], Upload | None]:
+    sent = request.files.get("file")
+    if sent is not None:
+        with sent.stream:
+            upload = Upload(sent.filename or "", sent.read())
+        return roster.read_file(upload.content, upload.filename), upload
     body = request.get_json(silent=True)
     if not isinstance(body, dict):
         raise Invalid("请上传花名册文件，或提交 recipients。", errors={"file": ["请上传花名册文件。"]})
     entries = schemas.Roster().load(body)["recipients"]
-    return [(row, {**entry, "pack": entry["pack_id"] or ""}) for row, entry in enumerate(entries, start=1)]
+    return [
+        (row, {**entry, "pack": entry["pack_id"] or "", "quantity": str(entry["quantity"])})
+        for row, entry in enumerate(entries, start=1)
+    ], None
+
+
+@bp.route("/orders/<number>/lines", methods=["PUT"])
+@bp.arguments(union_schemas.ChangeBulk)
+@bp.response(200, union_schemas.BulkOrder)
+def change(body: dict[str, Any], number: str) -> Any:
+    """Change packs and counts before payment; what was submitted or approved is void by it."""
+    as_officer()
+    return bulk.change_lines(
+        number=number,
+        union_id=who().union_id,
+        wanted=wanted_of(body),
+        actor_id=who().person_id,
+        now=clock.now(),
+    )
+
+
+@bp.route("/orders/<number>/copy", methods=["POST"])
+@bp.arguments(union_schemas.Copy)
+@bp.response(201, union_schemas.BulkOrder)
+def copy(body: dict[str, Any], number: str) -> Any:
+    """Begin a new order like this one: its packs that are still on sale, and its people."""
+    as_officer()
+    answer = copying.copy(
+        number=number,
+        union_id=who().union_id,
+        slug=body["campaign"],
+        once=once(body=request.get_json()),
+        now=clock.now(),
+    )
+    return current_app.response_class(*json_answer(answer, 201))
+
+
+@bp.route("/orders/<number>/replacements")
+class Replacements(MethodView):
+    """Packs that ran out, and what could take their place."""
+
+    @bp.response(200, union_schemas.Replacements)
+    def get(self, number: str) -> Any:
+        """List packs of the order that are short, each with others of its tier, those of its region first."""
+        order = queries.order_of_union(number, union_id=who().union_id, now=clock.now())
+        return {"items": copying.replacements(order)}
+
+    @bp.arguments(union_schemas.Replace)
+    @bp.response(200, union_schemas.BulkOrder)
+    def post(self, body: dict[str, Any], number: str) -> Any:
+        """Put another pack of the same tier in a pack's place; with self-choice its people are asked again."""
+        as_officer()
+        return copying.replace_pack(
+            number=number,
+            union_id=who().union_id,
+            old_id=body["pack_id"],
+            new_id=body["by_pack_id"],
+            actor_id=who().person_id,
+            now=clock.now(),
+        )
 
 
 @bp.route("/orders/<number>/submit", methods=["POST"])
-@bp.response(200, schemas.BulkOrder)
+@bp.response(200, union_schemas.BulkOrder)
 def submit(number: str) -> Any:
     """Hand the order to the approver."""
-    _as_officer()
-    return bulk.submit(number=number, union_id=who().union_id, actor_id=who().person_id, now=clock.now())
+    as_officer()
+    return bulk.submit(
+        number=number, union_id=who().union_id, actor_id=who().person_id, district=district(), now=clock.now()
+    )
 
 
 @bp.route("/orders/<number>/approve", methods=["POST"])
-@bp.response(200, schemas.BulkOrder)
+@bp.response(200, union_schemas.BulkOrder)
 def approve(number: str) -> Any:
-    """Approve, as a second person: budget and stock are held."""
+    """Approve, as a second person: budget and stock are held. The body's `override_reason` passes the yearly cap."""
+    body = request.get_json(silent=True)
+    reason = union_schemas.Approve().load(body)["override_reason"] if isinstance(body, dict) else ""
     return bulk.approve(
         number=number,
         union_id=who().union_id,
         actor_id=who().person_id,
         may_approve=APPROVER in who().roles,
+        override_reason=reason,
+        district=district(),
         now=clock.now(),
     )
 
 
 @bp.route("/orders/<number>/reject", methods=["POST"])
 @bp.arguments(schemas.Reject)
-@bp.response(200, schemas.BulkOrder)
+@bp.response(200, union_schemas.BulkOrder)
 def reject(body: dict[str, Any], number: str) -> Any:
     """Send the order back with a reason, as a second person."""
     return bulk.reject(
@@ -132,7 +221,7 @@ def reject(body: dict[str, Any], number: str) -> Any:
 
 
 @bp.route("/orders/<number>/cancel", methods=["POST"])
-@bp.response(200, schemas.BulkOrder)
+@bp.response(200, union_schemas.BulkOrder)
 def cancel(number: str) -> Any:
     """Cancel an order that is not paid; what was held goes back."""
     return bulk.cancel(number=number, union_id=who().union_id, now=clock.now())
@@ -175,7 +264,7 @@ class Refunds(MethodView):
     @bp.response(201, schemas.Refund)
     def post(self, body: dict[str, Any], number: str) -> Any:
         """Give units back: at once what was not shipped; what was, when its merchant accepts."""
-        _as_officer()
+        as_officer()
         answer = refunding.ask(
             number=number,
             union_id=who().union_id,
@@ -195,7 +284,11 @@ class Refunds(MethodView):
 
 
 @bp.route("/orders/<number>/parcels/<parcel>/receive", methods=["POST"])
-@bp.response(200, schemas.BulkOrder)
+@bp.response(200, union_schemas.BulkOrder)
 def receive(number: str, parcel: str) -> Any:
-    """Say that a parcel has arrived."""
-    return fulfilment.receive_for_union(number=number, parcel=parcel, union_id=who().union_id, now=clock.now())
+    """Say that a parcel has arrived; `faults` in the body tell the merchant what was missing or broken."""
+    body = request.get_json(silent=True)
+    faults = union_schemas.Receive().load(body)["faults"] if isinstance(body, dict) else []
+    return fulfilment.receive_for_union(
+        number=number, parcel=parcel, union_id=who().union_id, faults=faults, now=clock.now()
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, Select, String, and_, bindparam, func, literal, or_, select
@@ -13,8 +13,8 @@ from kernel.errors import NotFound
 from kernel.ids import as_id
 from kernel.paging import Page, page_of
 from kernel.statements import Statement, fetch
-from orders.models import Order, OrderLine, Parcel, Recipient
-from orders.rules import REFUNDABLE, Line, parcel_id
+from orders.models import Order, OrderLine, Parcel, Recipient, UnionTerms
+from orders.rules import REFUNDABLE, UNION_BUYER, Line, parcel_id
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 
@@ -39,6 +39,34 @@ class ParcelView:
     placed_at: datetime | None = None
     paid_at: datetime | None = None
     buyer_kind: str = "member"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """自选: of which packs, all of one tier (fen), each recipient chooses until when; the default is for the others."""
+
+    tier_fen: int
+    pack_ids: tuple[int, ...]
+    default_pack_id: int
+    deadline: datetime
+
+    @property
+    def last_minute(self) -> datetime:
+        """The last minute somebody can choose in: 23:59 says more plainly than 0:00 which day is meant."""
+        return self.deadline - timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class TermsView:
+    """What a union's order has beside what every order has."""
+
+    choice: Choice | None = None
+    voided_at: datetime | None = None
+    voided_was: str | None = None
+    cap_override: str | None = None
+    overridden_by: int | None = None
+    copied_from: int | None = None
+    slip_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +99,18 @@ class OrderView:
     decided_at: datetime | None = None
     reject_reason: str | None = None
     recipient_count: int = 0
+    terms: TermsView = TermsView()
+    warnings: tuple[Any, ...] = ()
+
+    @property
+    def choice(self) -> Choice | None:
+        """What recipients choose from; None where the officer chose."""
+        return self.terms.choice
+
+    @property
+    def delivery_mode(self) -> str:
+        """Whether it goes to the union, to its departments, or to each recipient."""
+        return str(self.delivery.get("mode", "union"))
 
     @property
     def number(self) -> str:
@@ -236,6 +276,7 @@ def _views(rows: Sequence[Order], *, now: datetime) -> list[OrderView]:
             select(Recipient.order_id, func.count()).where(Recipient.order_id.in_(ids)).group_by(Recipient.order_id)
         )
     }
+    terms = terms_of([row.id for row in rows if row.buyer_kind == UNION_BUYER])
     slugs = voucher_queries.slugs()
     views = []
     for row in rows:
@@ -271,9 +312,33 @@ def _views(rows: Sequence[Order], *, now: datetime) -> list[OrderView]:
                 decided_at=row.decided_at,
                 reject_reason=row.reject_reason,
                 recipient_count=counts.get(row.id, 0),
+                terms=terms.get(row.id, TermsView()),
             )
         )
     return views
+
+
+def terms_of(order_ids: Sequence[int]) -> dict[int, TermsView]:
+    """Return what unions' orders have beside what every order has."""
+    if not order_ids:
+        return {}
+    rows = db.session.scalars(
+        select(UnionTerms).where(UnionTerms.order_id.in_(order_ids)).execution_options(populate_existing=True)
+    )
+    return {
+        row.order_id: TermsView(
+            choice=Choice(row.tier_fen, tuple(row.pack_ids), row.default_pack_id, row.deadline)
+            if row.tier_fen is not None and row.default_pack_id is not None and row.deadline is not None
+            else None,
+            voided_at=row.voided_at,
+            voided_was=row.voided_was,
+            cap_override=row.cap_override,
+            overridden_by=row.overridden_by,
+            copied_from=row.copied_from,
+            slip_key=row.slip_key,
+        )
+        for row in rows
+    }
 
 
 def _parcel_view(row: Parcel, lines: Sequence[Line]) -> ParcelView:

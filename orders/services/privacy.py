@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from kernel import audit, idempotency
 from kernel.db import db, transaction
 from kernel.errors import StateConflict
 from orders import queries, schemas
-from orders.models import Order, Recipient
+from orders.models import Order, Recipient, RosterUpload
 from people import queries as people_queries
 from people import steps as people_steps
 from people.rules import Identity
@@ -82,7 +82,9 @@ def erase(*, member_id: int | None, reason: str, actor_id: int, now: datetime) -
         db.session.execute(
             update(Recipient)
             .where(Recipient.phone == phone)
-            .values(name=people_steps.ERASED, phone="", employee_no="", department="", address="")
+            .values(name=people_steps.ERASED, phone="", employee_no="", department="", address="", delivery=None)
         )
+        # Rosters with faults are kept as they came, for a day at most: whoever is erased may stand on one.
+        db.session.execute(delete(RosterUpload))
         idempotency.forget(person_id)
         audit.record("member.erase", f"member:{member_id}", actor_id=actor_id, now=now, after={"reason": reason})

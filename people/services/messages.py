@@ -14,12 +14,14 @@ from sqlalchemy import select, update
 from kernel.db import db, rows_changed, transaction
 from kernel.sealing import unseal
 from people.models import Message
+from people.steps import NOTICE
 
 # At DEBUG the HTTP library writes each address it asks, and an address may carry a phone.
 logging.getLogger("urllib3").setLevel(logging.INFO)
 
 TRIES = 4
 GIVE_UP = timedelta(minutes=5)  # a code is of no use later
+NOTICE_GIVES_UP = timedelta(days=1)
 SECONDS_TO_ANSWER = 10
 
 
@@ -28,6 +30,9 @@ class Sender(Protocol):
 
     def send(self, *, phone: str, code: str) -> None:
         """Send a one-time code to a phone."""
+
+    def notify(self, *, phone: str, text: str) -> None:
+        """Send a text that is no code. Raises SendingFailed."""
 
 
 class SendingFailed(Exception):
@@ -40,27 +45,40 @@ class Outbox:
     def send(self, *, phone: str, code: str) -> None:
         """Leave the message where it is."""
 
+    def notify(self, *, phone: str, text: str) -> None:
+        """Leave the message where it is."""
+
 
 @dataclass(frozen=True)
 class HttpsGateway:
     """Any provider with an HTTPS interface: address, body and headers are templates with $phone and $code.
 
-    `accepted` is a text the provider's answer must contain, besides a 2xx status.
+    `accepted` is a text the provider's answer must contain, besides a 2xx status. `notice` is the body of what is no
+    code, with $phone and $text; without it none is sent.
     """
 
     url: str
     body: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     accepted: str = ""
+    notice: str = ""
 
     def send(self, *, phone: str, code: str) -> None:
         """Ask the provider to send; raise SendingFailed."""
-        values = {"phone": phone, "code": code}
+        self._ask(self.body, {"phone": phone, "code": code})
+
+    def notify(self, *, phone: str, text: str) -> None:
+        """Ask the provider to send a text that is no code; raise SendingFailed."""
+        if not self.notice:
+            raise SendingFailed("no template for notices")
+        self._ask(self.notice, {"phone": phone, "text": text})
+
+    def _ask(self, body: str, values: Mapping[str, str]) -> None:
         try:
             answer = requests.request(
-                "POST" if self.body else "GET",
+                "POST" if body else "GET",
                 Template(self.url).safe_substitute(values),
-                data=Template(self.body).safe_substitute(values).encode() or None,
+                data=Template(body).safe_substitute(values).encode() or None,
                 headers=dict(self.headers),
                 timeout=SECONDS_TO_ANSWER,
                 allow_redirects=False,
@@ -82,6 +100,7 @@ def sender_of(text: str) -> Sender:
         body=settings.get("body", ""),
         headers=settings.get("headers", {}),
         accepted=settings.get("accepted", ""),
+        notice=settings.get("notice", ""),
     )
 
 
@@ -109,7 +128,9 @@ def _deliver_one(message_id: int, sender: Sender, *, key: str, now: datetime) ->
             .values(status="sending", tries=Message.tries + 1)
         )
         row = db.session.execute(
-            select(Message.phone, Message.sealed, Message.tries, Message.made_at).where(Message.id == message_id)
+            select(Message.phone, Message.kind, Message.sealed, Message.tries, Message.made_at).where(
+                Message.id == message_id
+            )
         ).one()
     code = unseal(row.sealed, key=key, purpose="code")
     if taken == 0:
@@ -117,11 +138,14 @@ def _deliver_one(message_id: int, sender: Sender, *, key: str, now: datetime) ->
     outcome = {"status": "sent", "error": ""}
     if isinstance(sender, Outbox):
         pass
-    elif code is None or now - row.made_at > GIVE_UP:
+    elif code is None or now - row.made_at > (NOTICE_GIVES_UP if row.kind == NOTICE else GIVE_UP):
         outcome = {"status": "failed", "error": "too late", "sealed": ""}
     else:
         try:
-            sender.send(phone=row.phone, code=code)
+            if row.kind == NOTICE:
+                sender.notify(phone=row.phone, text=code)
+            else:
+                sender.send(phone=row.phone, code=code)
             outcome["sealed"] = ""
         except SendingFailed as failed:
             outcome = {"status": "waiting", "error": str(failed)[:200]}

@@ -1,11 +1,13 @@
 """Chinese first, English complete: no page says a Chinese word of ours to a reader of English."""
 
 import re
+from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
 from babel.messages.pofile import read_po
 
+from kernel import clock
 from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR
 from web.languages import NOT_FOR_PEOPLE, chinese_in
 from web.settings import ROOT
@@ -103,6 +105,17 @@ def test_a_translation_keeps_its_figures():
         assert sorted(figure.findall(message.id)) == sorted(figure.findall(message.string)), message.id
 
 
+def choosing(world):
+    """An order whose people choose: its number, somebody's own page, the notice board's."""
+    choice = {"tier_fen": 15000, "pack_ids": [world.packs["A150"]]}
+    choice["deadline"] = (clock.now() + timedelta(days=2)).isoformat()
+    number = world.call(OFFICER, "POST", "/bulk/orders", {"campaign": "spring", "choice": choice}).json["number"]
+    people = [{"name": "王芳", "phone": "13800000011"}]
+    world.call(OFFICER, "PUT", f"/bulk/orders/{number}/roster", {"recipients": people})
+    listed = world.call(OFFICER, "GET", f"/bulk/orders/{number}/choices").json
+    return number, *(re.sub(r"^https?://[^/]+", "", url) for url in (listed["items"][0]["link"], listed["board_link"]))
+
+
 @pytest.fixture
 def busy(world):
     """A campaign with orders in every state a page shows."""
@@ -117,14 +130,23 @@ def busy(world):
     world.call(OFFICER, "POST", f"/bulk/orders/{approved}/submit")
     world.call(APPROVER, "POST", f"/bulk/orders/{approved}/approve")
     world.call(OFFICER, "POST", f"/bulk/orders/{approved}/payments", {"provider": "bank_transfer"})
+    chosen, own, board = choosing(world)
     pack = world.packs["A150"]
     return world, {
-        None: ["/", f"/packs/{pack}", "/sign-in", "/sign-in/staff", "/outbox", "/nowhere"],
+        None: ["/", f"/packs/{pack}", "/sign-in", "/sign-in/staff", "/outbox", "/nowhere", own, board],
         M1: ["/", f"/packs/{pack}", "/cart", "/checkout", "/orders", "/vouchers", "/account/"]
         + [f"/orders/{number}" for number in (paid, cancelled, waiting)],
-        OFFICER: ["/union/", "/union/orders/new", f"/union/orders/{bulk}", f"/union/orders/{approved}"],
+        OFFICER: ["/union/", "/union/orders/new", "/union/orders/new-choice"]
+        + [f"/union/orders/{number}" for number in (bulk, approved, chosen)]
+        + [f"/union/orders/{chosen}/links"],
         APPROVER: [f"/union/orders/{bulk}"],
-        MERCHANT_A: ["/merchant/", "/merchant/parcels", f"/merchant/parcels/{paid}-1", f"/merchant/packs/{pack}"],
+        MERCHANT_A: [
+            "/merchant/",
+            "/merchant/parcels",
+            "/merchant/invoices/",
+            f"/merchant/parcels/{paid}-1",
+            f"/merchant/packs/{pack}",
+        ],
         OPERATOR: [
             "/admin/people/",
             "/admin/members/",

@@ -36,7 +36,14 @@ def test_from_roster_to_parcel(world):
         data={"file": (upload, "r.xlsx")},
         content_type="multipart/form-data",
     )
-    assert put.json == {"accepted": 2, "rejected": 0, "errors": []}
+    assert put.json == {
+        "accepted": 2,
+        "rejected": 0,
+        "errors": [],
+        "warnings": [],
+        "approval_voided": False,
+        "status": "draft",
+    }
     assert world.call(OFFICER, "POST", f"/bulk/orders/{number}/submit").json["status"] == "submitted"
     assert world.stock("A150") == (50, 0, 0)
     alone = world.call(OFFICER, "POST", f"/bulk/orders/{number}/approve")

@@ -1,0 +1,168 @@
+"""自选: each recipient picks one pack by their own link until the deadline, and says later that they have it."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select, update
+
+from catalog import steps as catalog_steps
+from catalog.steps import OutOfStock
+from kernel import audit, limits
+from kernel.db import db, rows_changed, transaction
+from kernel.errors import Invalid, NotFound, StateConflict
+from orders import queries
+from orders.models import Order, Recipient
+from orders.queries import unions as union_queries
+from orders.queries.unions import ChoiceView
+from orders.services import bulk
+from people import queries as people_queries
+from people import steps as people_steps
+from people.rules import normal_phone
+
+BOARD_TRIES, BOARD_SECONDS = 10, 600  # of one phone on one notice board
+BOARD_TRIES_FROM = 200  # of one network address: a whole factory may share one
+REMIND_AGAIN = timedelta(hours=20)
+
+
+def choose(
+    *,
+    order_id: int,
+    position: int,
+    code: int,
+    pack_id: int,
+    delivery: Mapping[str, Any] | None,
+    address: str = "",
+    now: datetime,
+) -> ChoiceView:
+    """Choose one pack, or another until the deadline; choosing the same again changes nothing.
+
+    Where it goes is a whole `delivery`, or an `address` in one line in place of the roster's.
+
+    Raises NotFound for a link that is none, StateConflict when choosing is over, Invalid for a pack that is not among
+    those to choose from, and OutOfStock where others have chosen the last ones; then the choice before stays.
+    """
+    seen = union_queries.choice_of(order_id, position, code, now=now)
+    choice = seen.order.choice
+    if choice is None or seen.order.status == "draft":
+        raise StateConflict("这个订单不用自选礼包。")
+    if pack_id not in choice.pack_ids:
+        raise Invalid("请从列出的礼包中选一个。", errors={"pack_id": ["请从列出的礼包中选一个。"]})
+    place = _placed(seen, delivery, address)
+    with transaction():
+        status = db.session.scalar(select(Order.status).where(Order.id == order_id).with_for_update())
+        if status != "choosing" or now >= choice.deadline:
+            raise StateConflict("选礼包的时间已经过了，需要改请联系工会经办人。")
+        was = db.session.execute(
+            select(Recipient.pack_id, Recipient.chosen_at, Recipient.quantity).where(
+                Recipient.order_id == order_id, Recipient.position == position, Recipient.link_code == code
+            )
+        ).one_or_none()
+        if was is None:
+            raise NotFound("没有这个链接，请向工会经办人要新的。")
+        values: dict[str, Any] = {"delivery": place} if delivery is not None else {}
+        if address and delivery is None:
+            values |= {"address": address, "delivery": None}
+        new = was.chosen_at is None or was.pack_id != pack_id
+        if new:
+            values |= {"pack_id": pack_id, "chosen_at": now}
+        if values:
+            db.session.execute(
+                update(Recipient).where(Recipient.order_id == order_id, Recipient.position == position).values(**values)
+            )
+        if new:
+            bulk.recount(seen.order, choice, now=now, as_it_is=True)
+            # The pack's stock is locked last: whoever is after the last one, of this order or another, waits here.
+            available = catalog_steps.lock_available(pack_id)
+            if union_queries.chosen_anywhere([pack_id]).get(pack_id, 0) > available:
+                name = next((view.name for view in seen.packs if view.id == pack_id), "")
+                pack = {"id": str(pack_id), "name": name, "available": 0}
+                raise OutOfStock("“%(names)s”已经被选完了，请换一个。", extra={"packs": [pack]}, names=name)
+    return union_queries.choice_of(order_id, position, code, now=now)
+
+
+def _placed(seen: ChoiceView, delivery: Mapping[str, Any] | None, address: str) -> dict[str, Any] | None:
+    """Return where a recipient wants it; where each gets it at home, they must say, unless the roster does."""
+    if delivery is None:
+        if seen.order.delivery_mode == "recipient" and not (address or seen.address or seen.delivery):
+            raise Invalid(errors={"delivery": ["请填写收货地址或选择自提点。"]})
+        return None
+    if delivery["kind"] == "pickup":
+        station = people_queries.station(delivery["station_id"])
+        if station is None:
+            raise Invalid("没有这个自提点。", errors={"delivery.station_id": ["没有这个自提点。"]})
+        return {**delivery, "station_name": station.name}
+    return dict(delivery)
+
+
+def find_on_board(*, order_id: int, phone: str, employee_no: str, address: str, now: datetime) -> tuple[int, int]:
+    """Return (position, code) of who asks at the notice board. Raises RateLimited, and NotFound in one word for all."""
+    number = normal_phone(phone) or ""
+    limits.spend("board", f"{order_id}:{number}", at_most=BOARD_TRIES, seconds=BOARD_SECONDS, now=now)
+    limits.spend("board-from", f"{order_id}:{address}", at_most=BOARD_TRIES_FROM, seconds=BOARD_SECONDS, now=now)
+    found = union_queries.find_on_board(order_id, phone=number, employee_no=employee_no.strip())
+    if found is None:
+        raise NotFound("花名册上没有这个手机号和工号，请核对或联系工会经办人。")
+    return found
+
+
+def receive(*, order_id: int, position: int, code: int, now: datetime) -> ChoiceView:
+    """A recipient says that they have their pack; again changes nothing. Raises StateConflict before it left."""
+    seen = union_queries.choice_of(order_id, position, code, now=now)
+    if seen.received_at is None:
+        if not seen.may_receive:
+            raise StateConflict("礼包还没有发出，收到后再确认。")
+        with transaction():
+            _receive(order_id, [position], how="link", now=now)
+    return union_queries.choice_of(order_id, position, code, now=now)
+
+
+def note_received(*, number: str, union_id: int | None, positions: list[int], actor_id: int, now: datetime) -> int:
+    """The officer notes who has signed on paper; return for how many that was new. Raises StateConflict."""
+    order = queries.order_of_union(number, union_id=union_id, now=now)
+    if order.status not in ("paid", "fulfilling", "completed"):
+        raise StateConflict("礼包还没有发出，收到后再确认。")
+    with transaction():
+        count = _receive(order.id, positions, how="officer", now=now)
+        audit.record("roster.received", f"order:{order.id}", actor_id=actor_id, now=now, after={"people": count})
+    return count
+
+
+def _receive(order_id: int, positions: list[int], *, how: str, now: datetime) -> int:
+    return rows_changed(
+        update(Recipient)
+        .where(Recipient.order_id == order_id, Recipient.position.in_(positions), Recipient.received_at.is_(None))
+        .values(received_at=now, received_how=how)
+    )
+
+
+def remind(
+    *,
+    number: str,
+    union_id: int | None,
+    text_for: Callable[[Recipient], str],
+    key: str,
+    actor_id: int,
+    now: datetime,
+) -> int:
+    """Send a text message to who has not chosen yet and was not reminded within the last day; return to how many.
+
+    `text_for` says what it says: a door makes the links. Raises StateConflict when choosing is over.
+    """
+    order = queries.order_of_union(number, union_id=union_id, now=now)
+    if order.choice is None or order.status != "choosing" or now >= order.choice.deadline:
+        raise StateConflict("现在没有人需要提醒。")
+    due = (
+        Recipient.order_id == order.id,
+        Recipient.chosen_at.is_(None),
+        Recipient.reminded_at.is_(None) | (Recipient.reminded_at < now - REMIND_AGAIN),
+    )
+    with transaction():
+        bulk.lock_in(order.id, ("choosing",), "现在没有人需要提醒。")
+        people = list(db.session.scalars(select(Recipient).where(*due).order_by(Recipient.position)))
+        db.session.execute(
+            update(Recipient).where(*due).values(reminded_at=now), execution_options={"synchronize_session": False}
+        )
+        people_steps.write_notices([(one.phone, text_for(one)) for one in people], key=key, now=now)
+        audit.record("choice.remind", f"order:{order.id}", actor_id=actor_id, now=now, after={"people": len(people)})
+    return len(people)
