@@ -6,6 +6,7 @@ document uses of it is embedded as a subset, and its text can be searched and co
 
 import functools
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -18,7 +19,6 @@ from reportlab.lib import colors, pagesizes
 from reportlab.lib.enums import TA_RIGHT
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
-from reportlab.lib.utils import simpleSplit
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
@@ -31,6 +31,7 @@ FONT = "WenQuanYiMicroHei"
 MISSING = "〓"  # printers' sign for a character they do not have
 A4: tuple[float, float] = pagesizes.A4
 LABEL: tuple[float, float] = (100 * mm, 150 * mm)
+_WORDS = re.compile(r"[!-~]+|.")
 LINE = colors.HexColor("#c9b8a8")
 SHADE = colors.HexColor("#f6e7c8")
 
@@ -261,16 +262,18 @@ def pages(draw: Sequence[Callable[[Page], None]], *, title: str, size: tuple[flo
 
 
 def _wrapped(text: str, size: float, room: float) -> list[str]:
-    """Break between any two characters where words are too long, as Chinese does."""
-    lines: list[str] = []
-    for line in simpleSplit(text, font(), size, room) or [""]:
-        start = 0
-        for end in range(1, len(line) + 1):
-            if pdfmetrics.stringWidth(line[start:end], font(), size) > room and end - 1 > start:
-                lines.append(line[start : end - 1])
-                start = end - 1
-        lines.append(line[start:])
-    return lines
+    """Break between any two characters, as Chinese does, but inside a number or a Latin word only where it must be."""
+    lines = [""]
+    for word in _WORDS.findall(text):
+        if pdfmetrics.stringWidth(lines[-1] + word, font(), size) <= room:
+            lines[-1] += word
+            continue
+        lines.append("")
+        for one in word.lstrip():
+            if lines[-1] and pdfmetrics.stringWidth(lines[-1] + one, font(), size) > room:
+                lines.append("")
+            lines[-1] += one
+    return [line for line in lines if line] or [""]
 
 
 def _shortened(text: str, size: float, room: float) -> str:

@@ -67,7 +67,13 @@ def engine_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         url = f"sqlite:///{folder / 'huigong.db'}"
     else:
         url = request.getfixturevalue("new_postgresql_database")("huigong_test")
-    app = create_app(Settings(database_url=url, secret_key="a test's secret key of some length", max_unpaid=3))
+    settings = Settings(
+        database_url=url,
+        secret_key="a test's secret key of some length",
+        max_unpaid=3,
+        files=str(folder / "files"),
+    )
+    app = create_app(settings)
     app.config["TESTING"] = True
     with app.app_context():
         upgrade(directory=str(ROOT / "migrations"))

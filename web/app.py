@@ -26,7 +26,7 @@ import people.api
 import people.views
 import voucher.api
 import voucher.views
-from kernel import clock
+from kernel import clock, files
 from kernel.clock import local
 from kernel.db import db, prepare_engine
 from kernel.errors import NotFound
@@ -78,6 +78,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config.update(_flask_config(settings))
     app.config["HUIGONG"] = settings
     app.config["TIERS_OF"] = _tiers_of
+    app.config["FILES"] = files.store_at(
+        settings.files,
+        endpoint=settings.bucket_endpoint,
+        key=settings.bucket_key,
+        secret=settings.bucket_secret,
+        region=settings.bucket_region,
+    )
     INSTANCE.mkdir(exist_ok=True)
     if settings.trusted_proxies:
         count = settings.trusted_proxies
