@@ -47,7 +47,7 @@ lock: setup ## write requirements.lock again from pyproject.toml
 
 translations: setup ## gather the texts to translate into web/translations
 	$(BIN)/pybabel -q extract -F babel.cfg --no-location --omit-header --no-wrap --sort-output -o web/translations/messages.pot $(ROOMS)
-	$(BIN)/pybabel -q update -N --ignore-obsolete --no-wrap --omit-header -i web/translations/messages.pot -d web/translations -l en
+	$(BIN)/pybabel -q update -N --ignore-obsolete --no-wrap --ignore-pot-creation-date -i web/translations/messages.pot -d web/translations -l en
 	rm web/translations/messages.pot
 
 migration: setup ## write a migration: make migration m="what changes"

@@ -1,6 +1,7 @@
 """Money is an integer number of fen (100 fen = ¥1). No float touches it."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 MAX_FEN = 10**13
 """The largest amount a single order may reach (¥100 billion): keeps every sum far inside 64 bits."""
@@ -15,6 +16,15 @@ def yuan(fen: int) -> str:
     sign = "-" if fen < 0 else ""
     whole, rest = divmod(abs(fen), 100)
     return f"{sign}¥{whole:,}" + (f".{rest:02d}" if rest else "")
+
+
+def decimal_yuan(fen: int) -> Decimal:
+    """Return an amount in yuan for a spreadsheet's cell, exactly.
+
+    >>> decimal_yuan(17999), decimal_yuan(-1)
+    (Decimal('179.99'), Decimal('-0.01'))
+    """
+    return Decimal(fen).scaleb(-2)
 
 
 def spread(total_fen: int, weights: Sequence[int]) -> list[int]:

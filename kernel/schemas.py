@@ -1,5 +1,6 @@
 """What the rooms' schemas share: strict integers, opaque ids, pages."""
 
+import functools
 from datetime import date, datetime
 from typing import Any
 
@@ -160,8 +161,9 @@ class PageArgs(Base):
         return {name: data[name] for name in data if data[name] != ""}
 
 
+@functools.cache
 def page(item: type[Schema]) -> type[Schema]:
-    """Return the schema of a page of items."""
+    """Return the schema of a page of items; the same one each time, so that the API's description names it once."""
     return Base.from_dict(
         {"items": fields.List(fields.Nested(item)), "next_cursor": fields.String(allow_none=True)},
         name=f"{item.__name__}Page",

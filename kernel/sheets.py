@@ -10,6 +10,7 @@ import unicodedata
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import xlsxwriter
@@ -117,26 +118,46 @@ def safe(cell: Any) -> Any:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_MARKS) else cell
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """One sheet to write: `title` (if any) above the header, which is the first of `rows`."""
+
+    rows: Iterable[Sequence[Any]]
+    widths: Sequence[int] = ()
+    title: str | None = None
+    name: str | None = None
+
+
 def write(rows: Iterable[Sequence[Any]], *, widths: Sequence[int] = (), title: str | None = None) -> bytes:
     """Return a workbook of one sheet: `title` (if any) above the header, which is the first of `rows`."""
+    return write_book([Sheet(rows, widths, title)])
+
+
+def write_book(sheets: Iterable[Sheet]) -> bytes:
+    """Return a workbook. A Decimal is an amount, shown with two places; text is never run as a formula."""
     target = io.BytesIO()
     with xlsxwriter.Workbook(target, {"in_memory": True, "strings_to_formulas": False}) as workbook:
-        sheet = workbook.add_worksheet()
         bold = workbook.add_format({"bold": True, "border": 1, "bg_color": "#F6E7C8"})
         plain = workbook.add_format({"border": 1})
-        start = 0
-        if title is not None:
-            sheet.write_string(0, 0, title, workbook.add_format({"bold": True, "font_size": 14}))
-            start = 1
-        for column, width in enumerate(widths):
-            sheet.set_column(column, column, width)
-        for number, row in enumerate(rows, start=start):
-            for column, cell in enumerate(row):
-                value = "" if cell is None else safe(cell)
-                form = bold if number == start else plain
-                if isinstance(value, int | float):
-                    sheet.write_number(number, column, value, form)
-                else:
-                    sheet.write_string(number, column, str(value), form)
-        sheet.freeze_panes(start + 1, 0)
+        money = workbook.add_format({"border": 1, "num_format": "#,##0.00"})
+        head = workbook.add_format({"bold": True, "font_size": 14})
+        for one in sheets:
+            sheet = workbook.add_worksheet(one.name)
+            start = 0
+            if one.title is not None:
+                sheet.write_string(0, 0, safe(one.title), head)
+                start = 1
+            for column, width in enumerate(one.widths):
+                sheet.set_column(column, column, width)
+            for number, row in enumerate(one.rows, start=start):
+                for column, cell in enumerate(row):
+                    value = "" if cell is None else safe(cell)
+                    form = bold if number == start else plain
+                    if isinstance(value, Decimal):
+                        sheet.write_number(number, column, value, money)
+                    elif isinstance(value, int | float):
+                        sheet.write_number(number, column, value, form)
+                    else:
+                        sheet.write_string(number, column, str(value), form)
+            sheet.freeze_panes(start + 1, 0)
     return target.getvalue()

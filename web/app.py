@@ -15,12 +15,14 @@ import catalog.api
 import orders.api.member
 import orders.api.merchant
 import orders.api.operator
+import orders.api.statements
 import orders.api.union
 import orders.views_grants
 import orders.views_member
 import orders.views_merchant
 import orders.views_operator
 import orders.views_privacy
+import orders.views_statements
 import orders.views_union
 import people.api
 import people.views
@@ -49,6 +51,8 @@ API_BLUEPRINTS = (
     orders.api.union.bp,
     orders.api.merchant.bp,
     orders.api.operator.bp,
+    orders.api.statements.merchant,
+    orders.api.statements.operator,
     auditing.api,
 )
 PAGE_BLUEPRINTS = (
@@ -57,6 +61,8 @@ PAGE_BLUEPRINTS = (
     orders.views_member.bp,
     orders.views_union.bp,
     orders.views_merchant.bp,
+    orders.views_statements.merchant,
+    orders.views_statements.operator,
     orders.views_operator.bp,
     orders.views_privacy.own,
     voucher.views.bp,

@@ -11,6 +11,7 @@ import click
 from flask import Flask
 from flask_migrate import upgrade
 
+from finance.settlement import services as settlement
 from kernel import audit as kernel_audit
 from kernel import clock, jobs
 from kernel.db import db
@@ -178,7 +179,8 @@ def sweep() -> None:
         while vouchers := voucher_services.expire_ended(now=clock.now()):
             ended += vouchers
         lapsed = granting.lapse_due(now=clock.now())
-        click.echo(f"{total} orders expired, {ended} vouchers ended, {lapsed} gifts lapsed")
+        closed = settlement.close_due(now=clock.now())
+        click.echo(f"{total} orders expired, {ended} vouchers ended, {lapsed} gifts lapsed, {closed} statements closed")
 
 
 @main.command()
@@ -215,6 +217,7 @@ def worker(until_parent_exits: bool, every: float) -> None:
                 messages.deliver(sender, key=key, now=clock.now())
                 if clock.now() >= tidy_at:
                     entry.forget_old(now=clock.now())
+                    settlement.close_due(now=clock.now())
                     tidy_at = clock.now() + timedelta(hours=1)
             except Exception:  # the database may be away for a moment; the next look tries again
                 app.logger.exception("the worker's look failed")
