@@ -5,11 +5,11 @@ from typing import Any
 from flask import current_app, request
 from flask.views import MethodView
 
-from catalog import queries, schemas, services
+from catalog import queries, schemas, services, sheet
 from finance.ledger import queries as ledger_queries
 from kernel import clock
-from kernel.doors import ApiBlueprint, json_answer, once, tagged, who
-from kernel.ids import as_id
+from kernel.doors import ApiBlueprint, json_answer, once, tagged, upload, who
+from kernel.ids import as_id, digest
 from kernel.paging import decode_cursor, page_of, part_of
 from kernel.schemas import PageArgs, page
 
@@ -69,7 +69,8 @@ class Packs(MethodView):
     @merchant.response(200, page(schemas.MerchantPack))
     def get(self, args: dict[str, Any]) -> Any:
         """List own packs in any state, with their stock."""
-        return queries.packs_of(who().merchant_id, limit=args["limit"], after=decode_cursor(args["cursor"]))
+        found = queries.packs_of(who().merchant_id, limit=args["limit"], after=decode_cursor(args["cursor"]))
+        return tagged(page(schemas.MerchantPack)().dump(found))
 
     @merchant.arguments(schemas.NewPack)
     @merchant.response(201, schemas.MerchantPack)
@@ -89,7 +90,7 @@ class OnePack(MethodView):
     @merchant.response(200, schemas.MerchantPack)
     def get(self, pack_id: str) -> Any:
         """Show an own pack with its stock."""
-        return queries.pack(as_id(pack_id), merchant_id=who().merchant_id)
+        return tagged(schemas.MerchantPack().dump(queries.pack(as_id(pack_id), merchant_id=who().merchant_id)))
 
     @merchant.arguments(schemas.PackChange)
     @merchant.response(200, schemas.MerchantPack)
@@ -113,6 +114,27 @@ def adjust(body: dict[str, Any], pack_id: str) -> Any:
         reason=body["reason"],
         actor_id=who().person_id,
         once=once(body=request.get_json(), required=False),
+        now=clock.now(),
+    )
+    return current_app.response_class(*json_answer(answer, 200))
+
+
+@merchant.route("/stock", methods=["PUT"])
+@merchant.response(200, schemas.StockReport)
+def put_stock() -> Any:
+    """Adjust or count many packs by a spreadsheet in the field `file`; all or nothing unless `?partial=1`.
+
+    Columns: 礼包编号 (pack_id), 增减 (delta) or 盘点数 (count), 原因 (reason). Send an Idempotency-Key, or a sheet of
+    changes sent twice counts twice.
+    """
+    content, filename = upload()
+    partial = request.args.get("partial") == "1"
+    answer = services.adjust_by_sheet(
+        merchant_id=who().merchant_id,
+        rows=sheet.read_file(content, filename),
+        partial=partial,
+        actor_id=who().person_id,
+        once=once(body=[digest(content.hex()), partial], required=False),
         now=clock.now(),
     )
     return current_app.response_class(*json_answer(answer, 200))

@@ -1,5 +1,6 @@
 """Reads of packs and stock."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -215,6 +216,16 @@ def packs_of(merchant_id: int | None, *, limit: int, after: int | None = None) -
     if after is not None:
         query = query.where(GiftPack.id > after)
     return page_of(_views(query), limit=limit, key=lambda pack: pack.id)
+
+
+def names_of_packs(merchant_id: int | None) -> dict[str, int]:
+    """Return a merchant's packs by what a spreadsheet may call them: id, code, or a name that only one has."""
+    rows = db.session.execute(
+        select(GiftPack.id, GiftPack.code, GiftPack.name).where(GiftPack.merchant_id == merchant_id)
+    ).all()
+    counts = Counter(name for _, _, name in rows)
+    names = {name: pack_id for pack_id, _, name in rows if counts[name] == 1}
+    return names | {code: pack_id for pack_id, code, _ in rows} | {str(pack_id): pack_id for pack_id, _, _ in rows}
 
 
 def merchants() -> list[MerchantRow]:

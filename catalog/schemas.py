@@ -4,7 +4,20 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validates_schema
 
-from kernel.schemas import Base, IdField, Length, ListOf, Moment, OneOf, PageArgs, Range, Text, fen, text
+from kernel.schemas import (
+    Base,
+    IdField,
+    Length,
+    ListOf,
+    Moment,
+    OneOf,
+    PageArgs,
+    Range,
+    SheetReport,
+    Text,
+    fen,
+    text,
+)
 
 
 class PackArgs(PageArgs):
@@ -119,6 +132,19 @@ class StockFigures(Base):
     sold = fields.Integer()
     to_ship = fields.Integer()
     on_hand = fields.Integer()
+
+
+class StockOfRow(StockFigures):
+    """A pack's figures after its row."""
+
+    row = fields.Integer()
+    pack_id = fields.String()
+
+
+class StockReport(SheetReport):
+    """What became of a sheet's rows, and of their packs."""
+
+    rows = fields.List(fields.Nested(StockOfRow))
 
 
 class Movement(Base):

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from catalog import queries
+from catalog import queries, schemas, sheet
 from catalog.models import PACK_MOVES, GiftPack, PackContent, Stock
 from catalog.queries import PackView
 from catalog.steps import OutOfStock
@@ -18,6 +18,7 @@ from kernel.db import db, rows_changed, transaction
 from kernel.errors import NotFound, StateConflict
 from kernel.idempotency import Answer, Once
 from kernel.ids import new_id
+from kernel.sheets import Fault, Rows
 from people import queries as people_queries
 
 
@@ -80,43 +81,113 @@ def adjust_stock(
     with transaction():
         if once is not None and (first := idempotency.begin(once)) is not None:
             return first
-        before = db.session.execute(
-            select(Stock)
-            .join(GiftPack, GiftPack.id == Stock.pack_id)
-            .where(Stock.pack_id == pack_id, GiftPack.merchant_id == merchant_id)
-            .with_for_update(of=Stock)
-            .execution_options(populate_existing=True)
-        ).scalar_one_or_none()
-        if before is None:
+        stocks = _lock_stocks([pack_id] if pack_id is not None else [], merchant_id=merchant_id)
+        if pack_id is None or pack_id not in stocks:
             raise NotFound("没有这个礼包。")
-        change = delta if count is None else count - (before.taken_in - before.shipped)
-        assert change is not None
-        if before.taken_in + change < before.held + before.sold:
-            raise OutOfStock(
-                "可售只有 %(available)s 份，不能再减少这么多。",
-                extra={"available": before.available},
-                available=before.available,
-            )
-        adjusted = rows_changed(
-            update(Stock)
-            .where(Stock.pack_id == pack_id, Stock.taken_in + change >= Stock.held + Stock.sold)
-            .values(taken_in=Stock.taken_in + change)
+        content = _adjust(stocks[pack_id], delta=delta, count=count, reason=reason, actor_id=actor_id, now=now)
+        return idempotency.finish(once, content)
+
+
+def adjust_by_sheet(
+    *, merchant_id: int, rows: Rows, partial: bool, actor_id: int, once: Once | None, now: datetime
+) -> Answer:
+    """Adjust and count many packs by a spreadsheet's rows: all of them or nothing, or the good rows only if asked.
+
+    Answers how many rows were accepted and rejected, each fault with its row, and the figures of each pack. A row
+    that would leave fewer than are held and sold is a fault of its own.
+    """
+    packs = queries.names_of_packs(merchant_id)
+    read = sheet.check(rows, packs=packs)
+    faults = list(read.faults)
+    done: list[dict[str, Any]] = []
+    try:
+        with transaction():
+            if (first := idempotency.begin(once)) is not None:
+                return first
+            stocks = _lock_stocks([row.pack_id for row in read.rows], merchant_id=merchant_id)
+            for row in read.rows:
+                try:
+                    figures = _adjust(
+                        stocks[row.pack_id],
+                        delta=row.delta,
+                        count=row.count,
+                        reason=row.reason,
+                        actor_id=actor_id,
+                        now=now,
+                    )
+                except OutOfStock as short:
+                    column = sheet.COLUMN_NAMES["count" if row.delta is None else "delta"]
+                    faults.append(Fault(row.row, column, short.message, short.figures))
+                    continue
+                done.append({"row": row.row, "pack_id": str(row.pack_id), **figures})
+            if faults and not partial:
+                raise _NothingOfIt
+            return idempotency.finish(once, _report(read.total, done, faults))
+    except _NothingOfIt:
+        return idempotency.answer_of(_report(read.total, [], faults))
+
+
+class _NothingOfIt(Exception):
+    """A row is wrong, so the whole sheet is rolled back."""
+
+
+def _report(total: int, done: list[dict[str, Any]], faults: Sequence[Fault]) -> dict[str, Any]:
+    ordered = sorted(faults, key=lambda fault: fault.row)
+    content: dict[str, Any] = schemas.StockReport().dump(
+        {
+            "accepted": len(done),
+            "rejected": total - len(done),
+            "errors": [fault.__dict__ for fault in ordered],
+            "rows": done,
+        }
+    )
+    return content
+
+
+def _lock_stocks(pack_ids: Sequence[int], *, merchant_id: int) -> dict[int, Stock]:
+    """Lock a merchant's stocks, in the order of their ids, as orders do."""
+    rows = db.session.scalars(
+        select(Stock)
+        .join(GiftPack, GiftPack.id == Stock.pack_id)
+        .where(Stock.pack_id.in_(set(pack_ids)), GiftPack.merchant_id == merchant_id)
+        .order_by(Stock.pack_id)
+        .with_for_update(of=Stock)
+        .execution_options(populate_existing=True)
+    )
+    return {row.pack_id: row for row in rows}
+
+
+def _adjust(
+    before: Stock, *, delta: int | None, count: int | None, reason: str, actor_id: int, now: datetime
+) -> dict[str, Any]:
+    """Change a locked stock in the caller's transaction and return its figures. Raises OutOfStock."""
+    change = delta if count is None else count - (before.taken_in - before.shipped)
+    assert change is not None
+    if before.taken_in + change < before.held + before.sold:
+        raise OutOfStock(
+            "可售只有 %(available)s 份，不能再减少这么多。",
+            extra={"available": before.available},
+            available=before.available,
         )
-        assert adjusted == 1, "the row is locked and was just read"
-        _post_stock(before.pack_id, change, actor_id=actor_id, reason=reason, now=now)
-        db.session.refresh(before)
-        figures = {"available": before.available, "held": before.held, "sold": before.sold}
-        content = {**figures, "on_hand": before.taken_in - before.shipped, "to_ship": before.sold - before.shipped}
-        answer = idempotency.finish(once, content) if once is not None else idempotency.answer_of(content)
-        audit.record(
-            "stock.adjust",
-            f"pack:{pack_id}",
-            actor_id=actor_id,
-            now=now,
-            before={"on_hand": content["on_hand"] - change},
-            after={"on_hand": content["on_hand"], "reason": reason},
-        )
-        return answer
+    adjusted = rows_changed(
+        update(Stock)
+        .where(Stock.pack_id == before.pack_id, Stock.taken_in + change >= Stock.held + Stock.sold)
+        .values(taken_in=Stock.taken_in + change)
+    )
+    assert adjusted == 1, "the row is locked and was just read"
+    _post_stock(before.pack_id, change, actor_id=actor_id, reason=reason, now=now)
+    db.session.refresh(before)
+    on_hand = before.taken_in - before.shipped
+    audit.record(
+        "stock.adjust",
+        f"pack:{before.pack_id}",
+        actor_id=actor_id,
+        now=now,
+        before={"on_hand": on_hand - change},
+        after={"on_hand": on_hand, "reason": reason},
+    )
+    figures = {"available": before.available, "held": before.held, "sold": before.sold}
+    return {**figures, "on_hand": on_hand, "to_ship": before.sold - before.shipped}
 
 
 def _post_stock(pack_id: int, change: int, *, actor_id: int | None, reason: str, now: datetime) -> None:

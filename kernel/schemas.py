@@ -149,6 +149,22 @@ def fen(*, required: bool = True, minimum: int = 0, **options: Any) -> fields.In
     return fields.Integer(required=required, strict=True, validate=Range(min=minimum, max=10**13), **options)
 
 
+class RowFault(Base):
+    """What is wrong in a spreadsheet, where; said in the reader's language."""
+
+    row = fields.Integer()
+    column = fields.Function(lambda fault: gettext(fault["column"]))
+    message = fields.Function(lambda fault: gettext(fault["message"], **fault["figures"]))
+
+
+class SheetReport(Base):
+    """What became of a spreadsheet's rows; `row` is the sheet's own number."""
+
+    accepted = fields.Integer()
+    rejected = fields.Integer()
+    errors = fields.List(fields.Nested(RowFault))
+
+
 class PageArgs(Base):
     """Which page of a list."""
 

@@ -106,6 +106,8 @@ def _text(cell: Any) -> str:
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)
     text = unicodedata.normalize("NFKC", str(cell)).strip() if cell is not None else ""
+    if text[:1] == "'" and text[1:].startswith(FORMULA_MARKS):
+        text = text[1:]  # a sheet of ours comes back as it was written (`safe`)
     return "".join(character for character in text if character.isprintable())
 
 

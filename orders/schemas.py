@@ -6,7 +6,21 @@ from typing import Any
 from flask_babel import gettext
 from marshmallow import ValidationError, fields, validates_schema
 
-from kernel.schemas import Base, IdField, Instant, Length, ListOf, Moment, OneOf, PageArgs, Range, Text, fen, text
+from kernel.schemas import (
+    Base,
+    IdField,
+    Instant,
+    Length,
+    ListOf,
+    Moment,
+    OneOf,
+    PageArgs,
+    Range,
+    RowFault,
+    Text,
+    fen,
+    text,
+)
 from orders.why import Sentence
 from people.rules import masked, normal_phone
 
@@ -425,14 +439,6 @@ class GiftList(Base):
     """A member's gifts."""
 
     items = fields.List(fields.Nested(Gift))
-
-
-class RowFault(Base):
-    """What is wrong in a spreadsheet, where; said in the reader's language."""
-
-    row = fields.Integer()
-    column = fields.Function(lambda fault: gettext(fault["column"]))
-    message = fields.Function(lambda fault: gettext(fault["message"], **fault["figures"]))
 
 
 class RosterReport(Base):
