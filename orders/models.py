@@ -80,8 +80,8 @@ class Order(Base):
 class OrderLine(Base):
     """订单行: pack × quantity at the price of that moment, name and price copied.
 
-    Of its units, `refund_asked` are asked back and not declined, `refunded` of them have been given back; `shipped`
-    have left the merchant.
+    Of its units, `refund_asked` are asked back and not declined, `refunded` of them have been given back.
+    `shipped` have left the merchant, `withdrawn` were given back before they left: neither is still to be sent.
     """
 
     __tablename__ = "order_lines"
@@ -90,7 +90,7 @@ class OrderLine(Base):
         CheckConstraint("amount_fen = price_fen * quantity", name="amount"),
         CheckConstraint("discount_fen BETWEEN 0 AND amount_fen", name="share"),
         CheckConstraint("0 <= refunded AND refunded <= refund_asked AND refund_asked <= quantity", name="refunded"),
-        CheckConstraint("shipped BETWEEN 0 AND quantity", name="shipped"),
+        CheckConstraint("shipped >= 0 AND withdrawn >= 0 AND shipped + withdrawn <= quantity", name="shipped"),
         Index("ix_order_lines_pack_id", "pack_id"),
     )
 
@@ -111,6 +111,7 @@ class OrderLine(Base):
     refund_asked: Mapped[int] = mapped_column(default=0, server_default="0")
     refunded: Mapped[int] = mapped_column(default=0, server_default="0")
     shipped: Mapped[int] = mapped_column(default=0, server_default="0")
+    withdrawn: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class Recipient(Base):

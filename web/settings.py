@@ -37,6 +37,7 @@ NAMES = (
     "HUIGONG_STAFF_SECONDS",
     "HUIGONG_SECOND_PERSON_FEN",
     "HUIGONG_REFUND_REPLY_SECONDS",
+    "HUIGONG_SHIP_SECONDS",
     "HUIGONG_FILES",
     "HUIGONG_BUCKET_ENDPOINT",
     "HUIGONG_BUCKET_KEY",
@@ -78,6 +79,7 @@ class Settings:
     staff_seconds: int = 12 * 3600
     second_person_fen: int = 20_000_000
     refund_reply_seconds: int = 3 * 86400
+    ship_seconds: int = 3 * 86400
     files: str = str(INSTANCE / "files")
     bucket_endpoint: str = ""
     bucket_key: str = ""
@@ -130,6 +132,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         staff_seconds=_whole(environ, "HUIGONG_STAFF_SECONDS", 12 * 3600, least=60),
         second_person_fen=_whole(environ, "HUIGONG_SECOND_PERSON_FEN", 20_000_000, least=0),
         refund_reply_seconds=_whole(environ, "HUIGONG_REFUND_REPLY_SECONDS", 3 * 86400, least=60),
+        ship_seconds=_whole(environ, "HUIGONG_SHIP_SECONDS", 3 * 86400, least=60),
         files=environ.get("HUIGONG_FILES", "") or str(INSTANCE / "files"),
         bucket_endpoint=environ.get("HUIGONG_BUCKET_ENDPOINT", ""),
         bucket_key=environ.get("HUIGONG_BUCKET_KEY", ""),

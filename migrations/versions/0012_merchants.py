@@ -136,7 +136,7 @@ def _packs():
 def _parcels():
     with op.batch_alter_table("order_lines") as table:
         table.add_column(sa.Column("shipped", sa.Integer(), nullable=False, server_default="0"))
-        table.create_check_constraint(op.f("ck_order_lines_shipped"), "shipped BETWEEN 0 AND quantity")
+        table.add_column(sa.Column("withdrawn", sa.Integer(), nullable=False, server_default="0"))
     parcel = ["order_id", "parcel_no"]
     op.create_table(
         "parcel_packages",
@@ -159,7 +159,19 @@ def _parcels():
         "EXISTS (SELECT 1 FROM parcels WHERE parcels.order_id = order_lines.order_id"
         " AND parcels.parcel_no = order_lines.parcel_no AND parcels.shipped_at IS NOT NULL)"
     )
-    op.execute(f"UPDATE order_lines SET shipped = quantity WHERE {gone}")
+    op.execute(
+        "UPDATE order_lines SET withdrawn = COALESCE((SELECT SUM(refund_lines.quantity) FROM refund_lines"
+        " JOIN refund_parts ON refund_parts.refund_id = refund_lines.refund_id"
+        " AND refund_parts.merchant_id = refund_lines.merchant_id"
+        " JOIN order_refunds ON order_refunds.id = refund_lines.refund_id"
+        " WHERE order_refunds.order_id = order_lines.order_id AND refund_lines.line_no = order_lines.line_no"
+        " AND refund_parts.status = 'accepted' AND NOT refund_parts.shipped), 0)"
+    )
+    op.execute(f"UPDATE order_lines SET shipped = quantity - withdrawn WHERE {gone}")
+    with op.batch_alter_table("order_lines") as table:
+        table.create_check_constraint(
+            op.f("ck_order_lines_shipped"), "shipped >= 0 AND withdrawn >= 0 AND shipped + withdrawn <= quantity"
+        )
     op.execute(
         "INSERT INTO parcel_packages (order_id, parcel_no, package_no, carrier, tracking_no, units, shipped_at)"
         " SELECT order_id, parcel_no, 1, carrier, tracking_no, '{}', shipped_at FROM parcels"
@@ -256,6 +268,7 @@ def downgrade():
         op.drop_table(name)
     with op.batch_alter_table("order_lines") as table:
         table.drop_constraint(op.f("ck_order_lines_shipped"), type_="check")
+        table.drop_column("withdrawn")
         table.drop_column("shipped")
     for name in ("low_stocks", "pack_changes"):
         op.drop_table(name)

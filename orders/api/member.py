@@ -15,7 +15,7 @@ from orders.queries import grants as grant_queries
 from orders.queries import refunds as refund_queries
 from orders.queries import why as why_queries
 from orders.rules import Wanted
-from orders.services import fulfilment, granting, paying, placing, refunding
+from orders.services import fulfilment, granting, paying, pickup, placing, refunding
 
 bp = ApiBlueprint(
     "api_member_orders", __name__, audience="member", url_prefix="/api/v1", description="A member's quotes and orders"
@@ -157,6 +157,14 @@ def appeal(body: dict[str, Any], number: str, refund: str) -> Any:
     now = clock.now()
     refunding.appeal(number=number, refund=refund, member_id=who().member_id, reason=body["reason"], now=now)
     return refund_queries.refund(as_id(refund) or 0, now=now)
+
+
+@bp.route("/orders/<number>/parcels/<parcel>/pickup-code", methods=["POST"])
+@bp.response(200, schemas.PickupCode)
+def pickup_code(number: str, parcel: str) -> Any:
+    """The code that collects a parcel, the same each time; show it as digits or as a QR code."""
+    code = pickup.code_for(number=number, parcel=parcel, member_id=who().member_id, now=clock.now())
+    return {"code": code}
 
 
 @bp.route("/orders/<number>/parcels/<parcel>/receive", methods=["POST"])

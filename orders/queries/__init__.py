@@ -2,6 +2,7 @@
 
 from orders.queries.orders import (
     OrderView,
+    PackageView,
     ParcelView,
     basket,
     due,
@@ -15,6 +16,7 @@ from orders.queries.orders import (
     orders_of_member,
     orders_of_union,
     parcel_of_merchant,
+    parcels_by_id,
     parcels_from_lines,
     parcels_of_merchant,
     recipients_of,
@@ -24,6 +26,7 @@ from orders.queries.report import all_breaches, breaches, campaign_report, proof
 
 __all__ = [
     "OrderView",
+    "PackageView",
     "ParcelView",
     "all_breaches",
     "basket",
@@ -40,6 +43,7 @@ __all__ = [
     "orders_of_member",
     "orders_of_union",
     "parcel_of_merchant",
+    "parcels_by_id",
     "parcels_from_lines",
     "parcels_of_merchant",
     "proof",
