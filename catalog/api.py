@@ -76,29 +76,52 @@ class Packs(MethodView):
     @merchant.response(201, schemas.MerchantPack)
     def post(self, body: dict[str, Any]) -> Any:
         """Offer a pack; it waits for an operator's approval."""
-        price_fen = body.pop("price_fen") or body["tier_fen"]
-        body.pop("tier_fen")
-        return services.offer_pack(
-            merchant_id=who().merchant_id, details={**body, "price_fen": price_fen}, now=clock.now()
-        )
+        return services.offer_pack(merchant_id=who().merchant_id, details=body, now=clock.now())
+
+
+def _own(pack_id: str) -> Any:
+    found = queries.pack(as_id(pack_id), merchant_id=who().merchant_id)
+    shown: dict[str, Any] = schemas.OwnPack().dump(found)
+    change = queries.last_changes([found.id]).get(found.id)
+    return shown | {"last_change": schemas.Change().dump(change) if change is not None else None}
 
 
 @merchant.route("/packs/<pack_id>")
 class OnePack(MethodView):
     """One of a merchant's packs."""
 
-    @merchant.response(200, schemas.MerchantPack)
+    @merchant.response(200, schemas.OwnPack)
     def get(self, pack_id: str) -> Any:
-        """Show an own pack with its stock."""
-        return tagged(schemas.MerchantPack().dump(queries.pack(as_id(pack_id), merchant_id=who().merchant_id)))
+        """Show an own pack with its stock and the last change that was asked of it."""
+        return tagged(_own(pack_id))
 
     @merchant.arguments(schemas.PackChange)
-    @merchant.response(200, schemas.MerchantPack)
+    @merchant.response(200, schemas.OwnPack)
     def patch(self, body: dict[str, Any], pack_id: str) -> Any:
-        """Take an own pack off sale, or put it on again."""
-        return services.change_pack(
-            pack_id=as_id(pack_id), merchant_id=who().merchant_id, changes=body, now=clock.now()
+        """Take an own pack off sale or put it on again; any other change waits while the old version sells on."""
+        services.change_pack(
+            pack_id=as_id(pack_id),
+            merchant_id=who().merchant_id,
+            changes=body,
+            actor_id=who().person_id,
+            now=clock.now(),
         )
+        return current_app.json.response(_own(pack_id))
+
+
+@merchant.route("/packs/<pack_id>/picture", methods=["PUT"])
+@merchant.response(200, schemas.OwnPack)
+def put_picture(pack_id: str) -> Any:
+    """Take a picture (JPEG, PNG or WebP) in the field `file`; shown once an operator has approved it."""
+    services.change_picture(
+        pack_id=as_id(pack_id),
+        merchant_id=who().merchant_id,
+        content=upload()[0],
+        store=current_app.config["FILES"],
+        actor_id=who().person_id,
+        now=clock.now(),
+    )
+    return current_app.json.response(_own(pack_id))
 
 
 @merchant.route("/packs/<pack_id>/stock", methods=["POST"])
@@ -150,9 +173,38 @@ def movements(args: dict[str, Any], pack_id: str) -> Any:
     return page_of(rows, limit=args["limit"], key=lambda row: row.id)
 
 
+@operator.route("/packs")
+@operator.response(200)
+def waiting() -> Any:
+    """List the packs that wait for approval: new ones, and those with a change."""
+    items = [
+        schemas.MerchantPack().dump(pack) | {"change": schemas.Change().dump(change) if change else None}
+        for pack, change in queries.waiting_for_approval()
+    ]
+    return {"items": items, "next_cursor": None}
+
+
 @operator.route("/packs/<pack_id>/approve", methods=["POST"])
+@operator.arguments(schemas.Decision)
 @operator.response(200, schemas.Pack)
-def approve(pack_id: str) -> Any:
-    """Put a pack that waits for approval on sale."""
-    services.approve_pack(pack_id=as_id(pack_id), now=clock.now())
-    return queries.pack(as_id(pack_id))
+def approve(body: dict[str, Any], pack_id: str) -> Any:
+    """Put a pack that waits for approval on sale, or make it what its waiting change says."""
+    services.approve_pack(
+        pack_id=as_id(pack_id), change_id=body["change_id"], actor_id=who().person_id, now=clock.now()
+    )
+    return queries.packs_by_id([as_id(pack_id) or 0])[as_id(pack_id) or 0]
+
+
+@operator.route("/packs/<pack_id>/reject", methods=["POST"])
+@operator.arguments(schemas.Rejection)
+@operator.response(200, schemas.MerchantPack)
+def reject(body: dict[str, Any], pack_id: str) -> Any:
+    """Send a pack, or its waiting change, back with a reason."""
+    services.reject_pack(
+        pack_id=as_id(pack_id),
+        change_id=body["change_id"],
+        reason=body["reason"],
+        actor_id=who().person_id,
+        now=clock.now(),
+    )
+    return queries.packs_by_id([as_id(pack_id) or 0])[as_id(pack_id) or 0]

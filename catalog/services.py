@@ -1,21 +1,23 @@
-"""Use-cases of merchants: offer a pack, adjust and count stock."""
+"""Use-cases of merchants: offer and change packs, adjust and count stock; and of the operator who approves."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from catalog import queries, schemas, sheet
-from catalog.models import PACK_MOVES, GiftPack, PackContent, Stock
+from catalog.models import PACK_MOVES, GiftPack, PackChange, PackContent, Stock
 from catalog.queries import PackView
 from catalog.steps import OutOfStock
 from finance.ledger import rules as ledger
 from finance.ledger import steps as ledger_steps
 from finance.ledger.rules import Cause, Posting
-from kernel import audit, idempotency
+from kernel import audit, idempotency, pictures
 from kernel.db import db, rows_changed, transaction
 from kernel.errors import NotFound, StateConflict
+from kernel.files import Store
 from kernel.idempotency import Answer, Once
 from kernel.ids import new_id
 from kernel.sheets import Fault, Rows
@@ -32,32 +34,139 @@ def offer_pack(*, merchant_id: int, details: dict[str, Any], now: datetime) -> P
     return queries.pack(pack_id, merchant_id=merchant_id)
 
 
-def change_pack(*, pack_id: int | None, merchant_id: int, changes: dict[str, Any], now: datetime) -> PackView:
-    """Take a merchant's pack off sale or put it on again. Raises NotFound, StateConflict."""
+def change_pack(
+    *, pack_id: int | None, merchant_id: int, changes: dict[str, Any], actor_id: int, now: datetime
+) -> PackView:
+    """Change a merchant's pack: on and off sale and its alert at once, the rest when an operator approves.
+
+    A pack that was never on sale is changed at once, and waits for approval as a whole. Otherwise the pack sells on
+    as it is while the change waits; a later change is added to one that waits. Raises NotFound, StateConflict.
+    """
     with transaction():
-        pack = db.session.scalar(select(GiftPack).filter_by(id=pack_id, merchant_id=merchant_id).with_for_update())
-        if pack is None:
-            raise NotFound("没有这个礼包。")
-        status = changes.get("status", pack.status)
+        pack = _lock_pack(pack_id, merchant_id=merchant_id)
+        at_once: dict[str, Any] = {name: changes[name] for name in ("status", "alert_below") if name in changes}
+        offered = {name: value for name, value in changes.items() if name not in at_once}
+        status = at_once.get("status", pack.status)
         if status != pack.status and (pack.status == "pending" or status not in PACK_MOVES[pack.status]):
             raise StateConflict("礼包当前状态不能这样修改。")
-        old = {name: getattr(pack, name) for name in changes}
-        for name, value in changes.items():
+        before, after = audit.changed({name: getattr(pack, name) for name in at_once}, at_once)
+        for name, value in after.items():
             setattr(pack, name, value)
-        before, after = audit.changed(old, changes)
-        audit.record("pack.change", f"pack:{pack_id}", now=now, before=before, after=after)
+        offered = _different(pack, offered)
+        if offered and pack.status in ("pending", "rejected"):
+            _apply(pack, offered)
+            pack.status, pack.reject_reason = "pending", None
+        elif offered:
+            _offer_change(pack.id, offered, actor_id=actor_id, now=now)
+        db.session.flush()
+        audit.record("pack.change", f"pack:{pack_id}", now=now, before=before, after=after | offered)
     return queries.pack(pack_id, merchant_id=merchant_id)
 
 
-def approve_pack(*, pack_id: int | None, now: datetime) -> None:
-    """Put a pack that waits for approval on sale. Raises StateConflict."""
+def _lock_pack(pack_id: int | None, *, merchant_id: int | None = None) -> GiftPack:
+    query = select(GiftPack).filter_by(id=pack_id).with_for_update().execution_options(populate_existing=True)
+    if merchant_id is not None:
+        query = query.filter_by(merchant_id=merchant_id)
+    pack = db.session.scalar(query)
+    if pack is None:
+        raise NotFound("没有这个礼包。")
+    return pack
+
+
+def _different(pack: GiftPack, offered: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what a change would not change."""
+    contents = queries.contents_of([pack.id]).get(pack.id, ())
+    same = {**{name: getattr(pack, name, None) for name in offered}, "contents": [asdict(one) for one in contents]}
+
+    def plain(name: str, value: Any) -> Any:
+        if name != "contents":
+            return value
+        return [{**EMPTY_CONTENT, **one, "name_en": one.get("name_en") or one["name"]} for one in value]
+
+    return {name: value for name, value in offered.items() if plain(name, same[name]) != plain(name, value)}
+
+
+EMPTY_CONTENT = {"shelf_life": "", "origin": ""}
+
+
+def _offer_change(pack_id: int, offered: dict[str, Any], *, actor_id: int, now: datetime) -> None:
+    waiting = db.session.scalar(select(PackChange).filter_by(pack_id=pack_id, status="pending").with_for_update())
+    if waiting is not None:
+        offered = {**waiting.details, **offered}
+        waiting.status, waiting.decided_at = "withdrawn", now
+        db.session.flush()
+    db.session.add(
+        PackChange(id=new_id(), pack_id=pack_id, details=offered, status="pending", asked_by=actor_id, asked_at=now)
+    )
+
+
+def _apply(pack: GiftPack, details: dict[str, Any]) -> None:
+    """Make a pack what its details say, with its words to search."""
+    for name, value in details.items():
+        if name != "contents":
+            setattr(pack, name, value)
+    contents = details.get("contents")
+    if contents is not None:
+        db.session.execute(delete(PackContent).where(PackContent.pack_id == pack.id))
+        _add_contents(pack.id, contents)
+    db.session.flush()
+    words = [asdict(one) for one in queries.contents_of([pack.id]).get(pack.id, ())]
+    pack.search = _words_of(pack, words)
+
+
+def approve_pack(*, pack_id: int | None, change_id: int | None = None, actor_id: int | None, now: datetime) -> None:
+    """Put a pack that waits for approval on sale, or make it what its waiting change says.
+
+    With `change_id` only that change is approved: not one that came after the operator looked. Raises StateConflict.
+    """
     with transaction():
-        moved = rows_changed(
-            update(GiftPack).where(GiftPack.id == pack_id, GiftPack.status == "pending").values(status="on_sale")
-        )
-        if moved == 0:
+        pack = _lock_pack(pack_id)
+        change = _waiting_change(pack.id, change_id)
+        if change is not None:
+            before = {name: getattr(pack, name, None) for name in change.details if name != "contents"}
+            _apply(pack, change.details)
+            change.status, change.decided_by, change.decided_at = "approved", actor_id, now
+            audit.record("pack.approve", f"pack:{pack_id}", now=now, before=before, after=change.details)
+        elif pack.status == "pending" and change_id is None:
+            pack.status = "on_sale"
+            db.session.flush()
+            audit.record("pack.approve", f"pack:{pack_id}", now=now)
+        else:
             raise StateConflict("这个礼包不在待审核状态。")
-        audit.record("pack.approve", f"pack:{pack_id}", now=now)
+
+
+def reject_pack(
+    *, pack_id: int | None, change_id: int | None = None, reason: str, actor_id: int | None, now: datetime
+) -> None:
+    """Send a pack that waits for approval, or its waiting change, back with a reason. Raises StateConflict."""
+    with transaction():
+        pack = _lock_pack(pack_id)
+        change = _waiting_change(pack.id, change_id)
+        if change is not None:
+            change.status, change.decided_by, change.decided_at, change.reason = "rejected", actor_id, now, reason
+        elif pack.status == "pending" and change_id is None:
+            pack.status, pack.reject_reason = "rejected", reason
+        else:
+            raise StateConflict("这个礼包不在待审核状态。")
+        db.session.flush()
+        audit.record("pack.reject", f"pack:{pack_id}", now=now, after={"reason": reason})
+
+
+def _waiting_change(pack_id: int, change_id: int | None) -> PackChange | None:
+    query = select(PackChange).filter_by(pack_id=pack_id, status="pending").with_for_update()
+    return db.session.scalar(query if change_id is None else query.filter_by(id=change_id))
+
+
+def change_picture(
+    *, pack_id: int | None, merchant_id: int, content: bytes, store: Store, actor_id: int, now: datetime
+) -> PackView:
+    """Take a picture for a merchant's pack, which waits for approval like any change of it.
+
+    The picture is drawn and kept before the transaction. Raises NotFound, Invalid, StoreUnavailable.
+    """
+    queries.pack(pack_id, merchant_id=merchant_id)
+    name = pictures.keep(store, content)
+    return change_pack(pack_id=pack_id, merchant_id=merchant_id, changes={"picture": name}, actor_id=actor_id, now=now)
 
 
 def adjust_stock(
@@ -204,21 +313,32 @@ def _post_stock(pack_id: int, change: int, *, actor_id: int | None, reason: str,
 
 def _add_pack(*, merchant_id: int, details: dict[str, Any], status: str, now: datetime) -> int:
     contents = details.pop("contents")
-    words = [details["name"], details.get("name_en", ""), details.get("description", "")]
-    words += [word for content in contents for word in (content["name"], content.get("name_en", ""))]
-    merchant = people_queries.merchant(merchant_id)
-    words += [merchant.name, merchant.region] if merchant else []
-    pack = GiftPack(
-        **details, merchant_id=merchant_id, status=status, search=" ".join(words).lower()[:2000], created_at=now
-    )
+    pack = GiftPack(**details, merchant_id=merchant_id, status=status, created_at=now)
+    pack.search = _words_of(pack, contents)
     db.session.add(pack)
     db.session.flush()
-    db.session.execute(
-        insert(PackContent),
-        [{"pack_id": pack.id, "position": position, **content} for position, content in enumerate(contents)],
-    )
+    _add_contents(pack.id, contents)
     db.session.execute(insert(Stock).values(pack_id=pack.id, taken_in=0, held=0, sold=0, shipped=0))
     return pack.id
+
+
+def _add_contents(pack_id: int, contents: Sequence[dict[str, Any]]) -> None:
+    db.session.execute(
+        insert(PackContent),
+        [
+            {"pack_id": pack_id, "position": position, "name_en": "", **EMPTY_CONTENT, **content}
+            for position, content in enumerate(contents)
+        ],
+    )
+
+
+def _words_of(pack: GiftPack, contents: Sequence[dict[str, Any]]) -> str:
+    """Return what a pack is found by."""
+    words = [pack.name, pack.name_en or "", pack.description or ""]
+    words += [word for content in contents for word in (content["name"], content.get("name_en", ""))]
+    merchant = people_queries.merchant(pack.merchant_id)
+    words += [merchant.name, merchant.region] if merchant else []
+    return " ".join(words).lower()[:2000]
 
 
 def bring_in_packs(packs: Sequence[dict[str, Any]], *, now: datetime) -> int:

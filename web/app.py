@@ -12,6 +12,7 @@ from flask_smorest import Api
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import catalog.api
+import catalog.views
 import orders.api.member
 import orders.api.merchant
 import orders.api.operator
@@ -28,6 +29,7 @@ import people.api
 import people.views
 import voucher.api
 import voucher.views
+from catalog.rules import picture_path
 from kernel import clock, files
 from kernel.clock import local
 from kernel.db import db, prepare_engine
@@ -57,6 +59,8 @@ API_BLUEPRINTS = (
 )
 PAGE_BLUEPRINTS = (
     pages.bp,
+    catalog.views.pictures,
+    catalog.views.operator,
     orders.views_member.shop,
     orders.views_member.bp,
     orders.views_union.bp,
@@ -178,6 +182,7 @@ def _for_templates() -> dict[str, Any]:
         "who": g.get("identity"),
         "locale": str(get_locale()),
         "local_time": _local_time,
+        "picture_path": picture_path,
     }
 
 

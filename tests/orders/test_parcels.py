@@ -269,9 +269,7 @@ def test_a_code_is_its_buyers_alone_and_only_for_pickup(world):
     assert world.call(M2, "POST", f"/orders/{own}/parcels/{own}-1/pickup-code").status_code == 404
 
 
-@pytest.mark.parametrize(
-    "typed", ["", "12345678", "abcdefgh", "1" * 200, "DROP TABLE", "１２３４５６７４"]
-)
+@pytest.mark.parametrize("typed", ["", "12345678", "abcdefgh", "1" * 200, "DROP TABLE", "１２３４５６７４"])
 def test_what_is_no_code_is_not_found(world, typed):
     answer = world.call(MERCHANT_A, "POST", "/merchant/pickups", {"code": typed})
     assert answer.status_code in (404, 422)
