@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BindParameter, Select, Subquery, func, select
+from sqlalchemy import BindParameter, Row, Select, Subquery, func, select
 
-from catalog.models import LOW_STOCK, GiftPack, PackChange, PackContent, Stock
+from catalog.models import LOW_STOCK, GiftPack, LowStock, PackChange, PackContent, Stock
+from catalog.rules import days_left
 from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
+from kernel.clock import local, start_of_day
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.paging import Page, page_of
@@ -203,6 +205,17 @@ def waiting_for_approval(*, limit: int = 200) -> list[tuple[PackView, ChangeView
     return [(view, by_pack.get(view.id)) for view in views]
 
 
+def low_stocks(merchant_id: int) -> Sequence[Row[Any]]:
+    """Return a merchant's packs below their threshold: pack_id, available, alert_below, since."""
+    return db.session.execute(
+        select(LowStock.pack_id, Stock.available.label("available"), GiftPack.alert_below, LowStock.since)
+        .join(GiftPack, GiftPack.id == LowStock.pack_id)
+        .join(Stock, Stock.pack_id == LowStock.pack_id)
+        .where(GiftPack.merchant_id == merchant_id)
+        .order_by(LowStock.pack_id)
+    ).all()
+
+
 def count_waiting() -> int:
     """Return how many packs wait for an operator."""
     fresh = select(func.count()).where(GiftPack.status == "pending").scalar_subquery()
@@ -292,6 +305,32 @@ def packs_of(merchant_id: int | None, *, limit: int, after: int | None = None) -
     if after is not None:
         query = query.where(GiftPack.id > after)
     return page_of(_views(query), limit=limit, key=lambda pack: pack.id)
+
+
+RATE_DAYS = 7
+HISTORY_DAYS = 30
+
+
+def days_of_stock(packs: Iterable[PackView], *, now: datetime) -> dict[int, int | None]:
+    """Return for how many days each pack lasts at the rate of the last week; None where none were sold."""
+    found = list(packs)
+    sold = ledger_queries.sold_since([pack.id for pack in found], now - timedelta(days=RATE_DAYS))
+    return {pack.id: days_left(available=pack.available, sold=sold.get(pack.id, 0), days=RATE_DAYS) for pack in found}
+
+
+def history_of(pack: PackView, *, now: datetime) -> list[tuple[date, int]]:
+    """Return how many of a pack were available at the end of each of the last days, from its movements."""
+    first = local(now).date() - timedelta(days=HISTORY_DAYS - 1)
+    changes: Counter[date] = Counter()
+    for at, amount in ledger_queries.available_changes(pack.id, start_of_day(first)):
+        changes[local(at).date()] += amount
+    days = [first + timedelta(days=number) for number in range(HISTORY_DAYS)]
+    count = pack.available - sum(changes.values())
+    history = []
+    for day in days:
+        count += changes[day]
+        history.append((day, count))
+    return history
 
 
 def names_of_packs(merchant_id: int | None) -> dict[str, int]:

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from catalog import queries, schemas, sheet
-from catalog.models import PACK_MOVES, GiftPack, PackChange, PackContent, Stock
+from catalog.models import PACK_MOVES, GiftPack, LowStock, PackChange, PackContent, Stock
 from catalog.queries import PackView
 from catalog.steps import OutOfStock
 from finance.ledger import rules as ledger
@@ -297,6 +298,24 @@ def _adjust(
     )
     figures = {"available": before.available, "held": before.held, "sold": before.sold}
     return {**figures, "on_hand": on_hand, "to_ship": before.sold - before.shipped}
+
+
+def note_low_stocks(*, now: datetime) -> None:
+    """Note which packs have fallen below their merchant's threshold, and forget those that have risen again."""
+    low = (
+        select(GiftPack.id)
+        .join(Stock, Stock.pack_id == GiftPack.id)
+        .where(GiftPack.status == "on_sale", Stock.available < GiftPack.alert_below)
+    )
+    known = set(db.session.scalars(select(LowStock.pack_id)))
+    found = set(db.session.scalars(low))
+    if known == found:
+        return
+    with transaction():
+        on_engine = postgresql.insert if db.session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        for pack_id in sorted(found - known):
+            db.session.execute(on_engine(LowStock).values(pack_id=pack_id, since=now).on_conflict_do_nothing())
+        db.session.execute(delete(LowStock).where(LowStock.pack_id.in_(sorted(known - found))))
 
 
 def _post_stock(pack_id: int, change: int, *, actor_id: int | None, reason: str, now: datetime) -> None:

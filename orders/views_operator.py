@@ -8,6 +8,7 @@ from flask import current_app, flash, redirect, render_template, request, url_fo
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
+from catalog import queries as catalog_queries
 from finance.gateway import queries as gateway_queries
 from kernel import clock, jobs, sheets
 from kernel.doors import PageBlueprint, said, who
@@ -43,6 +44,7 @@ def home() -> ResponseReturnValue:
         report=report,
         campaign=voucher_queries.campaign(slug, now=clock.now()) if slug else None,
         waiting=len(gateway_queries.waiting_transfers()),
+        packs_waiting=catalog_queries.count_waiting(),
         to_decide=len(refund_queries.parts_for_operator(now=clock.now()))
         + len(gateway_queries.waiting_refunds(provider="bank_transfer")),
     )

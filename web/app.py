@@ -18,10 +18,13 @@ import orders.api.merchant
 import orders.api.operator
 import orders.api.statements
 import orders.api.union
+import orders.api.webhooks
 import orders.views_grants
+import orders.views_hooks
 import orders.views_member
 import orders.views_merchant
 import orders.views_operator
+import orders.views_pickup
 import orders.views_privacy
 import orders.views_statements
 import orders.views_union
@@ -53,6 +56,7 @@ API_BLUEPRINTS = (
     orders.api.union.bp,
     orders.api.merchant.bp,
     orders.api.operator.bp,
+    orders.api.webhooks.bp,
     orders.api.statements.merchant,
     orders.api.statements.operator,
     auditing.api,
@@ -60,7 +64,10 @@ API_BLUEPRINTS = (
 PAGE_BLUEPRINTS = (
     pages.bp,
     catalog.views.pictures,
+    catalog.views.merchant,
     catalog.views.operator,
+    orders.views_pickup.operator,
+    orders.views_hooks.bp,
     orders.views_member.shop,
     orders.views_member.bp,
     orders.views_union.bp,

@@ -11,13 +11,14 @@ import click
 from flask import Flask
 from flask_migrate import upgrade
 
+from catalog import services as catalog_services
 from finance.settlement import services as settlement
 from kernel import audit as kernel_audit
 from kernel import clock, jobs
 from kernel.db import db
 from kernel.errors import DomainError
 from orders import queries as order_queries
-from orders.services import granting, placing
+from orders.services import granting, placing, webhooks
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
@@ -215,6 +216,9 @@ def worker(until_parent_exits: bool, every: float) -> None:
                 while jobs.run_next(HANDLERS, clock=clock.now):
                     pass
                 messages.deliver(sender, key=key, now=clock.now())
+                catalog_services.note_low_stocks(now=clock.now())
+                webhooks.note(now=clock.now())
+                webhooks.deliver(key=key, private=settings.webhook_private, now=clock.now())
                 if clock.now() >= tidy_at:
                     entry.forget_old(now=clock.now())
                     settlement.close_due(now=clock.now())

@@ -38,6 +38,7 @@ NAMES = (
     "HUIGONG_SECOND_PERSON_FEN",
     "HUIGONG_REFUND_REPLY_SECONDS",
     "HUIGONG_SHIP_SECONDS",
+    "HUIGONG_WEBHOOK_PRIVATE",
     "HUIGONG_FILES",
     "HUIGONG_BUCKET_ENDPOINT",
     "HUIGONG_BUCKET_KEY",
@@ -80,6 +81,7 @@ class Settings:
     second_person_fen: int = 20_000_000
     refund_reply_seconds: int = 3 * 86400
     ship_seconds: int = 3 * 86400
+    webhook_private: bool = True
     files: str = str(INSTANCE / "files")
     bucket_endpoint: str = ""
     bucket_key: str = ""
@@ -133,6 +135,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         second_person_fen=_whole(environ, "HUIGONG_SECOND_PERSON_FEN", 20_000_000, least=0),
         refund_reply_seconds=_whole(environ, "HUIGONG_REFUND_REPLY_SECONDS", 3 * 86400, least=60),
         ship_seconds=_whole(environ, "HUIGONG_SHIP_SECONDS", 3 * 86400, least=60),
+        webhook_private=_switch(environ, "HUIGONG_WEBHOOK_PRIVATE", not production),
         files=environ.get("HUIGONG_FILES", "") or str(INSTANCE / "files"),
         bucket_endpoint=environ.get("HUIGONG_BUCKET_ENDPOINT", ""),
         bucket_key=environ.get("HUIGONG_BUCKET_KEY", ""),
