@@ -13,12 +13,12 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 import catalog.api
 import catalog.views
+import orders.api.hooks
 import orders.api.member
 import orders.api.merchant
 import orders.api.operator
 import orders.api.statements
 import orders.api.union
-import orders.api.webhooks
 import orders.views_grants
 import orders.views_hooks
 import orders.views_member
@@ -56,7 +56,7 @@ API_BLUEPRINTS = (
     orders.api.union.bp,
     orders.api.merchant.bp,
     orders.api.operator.bp,
-    orders.api.webhooks.bp,
+    orders.api.hooks.bp,
     orders.api.statements.merchant,
     orders.api.statements.operator,
     auditing.api,
