@@ -35,6 +35,7 @@ def stock_history(days: Sequence[tuple[date, int]]) -> bytes:
         x_labels_major_every=max(1, len(days) // 6),
         show_minor_x_labels=False,
         dots_size=2,
+        truncate_label=-1,
     )
     chart.x_labels = [f"{day.month}-{day.day:02d}" for day, _ in days]
     chart.add(gettext("可售"), [count for _, count in days])

@@ -166,7 +166,7 @@ def change_picture(
     The picture is drawn and kept before the transaction. Raises NotFound, Invalid, StoreUnavailable.
     """
     queries.pack(pack_id, merchant_id=merchant_id)
-    name = pictures.keep(store, content)
+    name = pictures.keep(store, content, public=True)
     return change_pack(pack_id=pack_id, merchant_id=merchant_id, changes={"picture": name}, actor_id=actor_id, now=now)
 
 

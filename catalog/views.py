@@ -23,7 +23,7 @@ operator = PageBlueprint("approvals", __name__, audience="operator", url_prefix=
 @pictures.get("/<name>")
 def show(name: str) -> ResponseReturnValue:
     """A picture in one of its widths; its name is its content's, so it never changes."""
-    content = files.read(current_app.config["FILES"], name) if name.endswith(".webp") else None
+    content = files.read(current_app.config["FILES"], name) if files.is_public(name) else None
     if content is None:
         raise NotFound("没有找到您要的内容。")
     return Response(content, headers=dict(files.headers(name, public=True)))

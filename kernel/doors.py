@@ -1,6 +1,6 @@
 """What every door shares: a blueprint that names its audience, and who is asking."""
 
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 from flask import Blueprint, Request, Response, current_app, g, request
@@ -81,14 +81,6 @@ def json_answer(answer: Answer, status: int) -> tuple[str, int, dict[str, str]]:
     if answer.replayed:
         headers["Idempotent-Replayed"] = "true"
     return answer.text, status, headers
-
-
-def tagged(content: Any) -> Response:
-    """Return content as JSON with its ETag; 304 where the client has it already."""
-    response = cast(Response, current_app.json.response(content))
-    response.add_etag()
-    response.headers["Cache-Control"] = "no-cache"
-    return cast(Response, response.make_conditional(request))
 
 
 def upload() -> tuple[bytes, str]:

@@ -6,6 +6,7 @@ from typing import Any
 from flask_babel import gettext
 from marshmallow import ValidationError, fields, validates_schema
 
+from kernel.pictures import at_width
 from kernel.schemas import (
     Base,
     IdField,
@@ -331,6 +332,10 @@ class RefundPart(Base):
     decided_at = Moment(allow_none=True)
     decline_reason = fields.String(allow_none=True)
     appeal_reason = fields.String(allow_none=True)
+    pictures = fields.Function(
+        lambda part: [f"/refund-pictures/{at_width(name, 1280)}" for name in part.pictures],
+        metadata={"description": "paths on this server, for whom the refund concerns"},
+    )
     lines = fields.List(fields.Nested(RefundedLine))
 
 

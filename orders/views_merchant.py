@@ -22,7 +22,6 @@ from orders import shipments as sheet
 from orders.api.merchant import chosen_parcels
 from orders.papers import parcels as papers
 from orders.queries import refunds as refund_queries
-from orders.queries import statements as statement_queries
 from orders.rules import PARCEL_MOVES, REFUND_MOVES, delivery_text
 from orders.services import fulfilment, refunding
 from orders.views_pickup import pickup_page
@@ -41,19 +40,20 @@ def home() -> ResponseReturnValue:
     """What must be sent today, what runs out, what is owed: answered without a click."""
     now, merchant_id = clock.now(), who().merchant_id
     packs = catalog_queries.packs_of(merchant_id, limit=500).items
-    waiting = {"limit": 100, "ship_seconds": _ship_seconds(), "now": now}
-    statements = statement_queries.of_merchant(merchant_id, now=now)
+    terms = {"ship_seconds": _ship_seconds(), "now": now}
+    to_send, late = queries.parcels_waiting(merchant_id, **terms)
     return render_template(
         "merchant/home.html",
         merchant=people_queries.merchant(merchant_id),
-        parcels=queries.parcels_of_merchant(merchant_id, status="to_ship", **waiting),
-        late=queries.parcels_of_merchant(merchant_id, status="to_ship", overdue=True, **waiting),
+        parcels=queries.parcels_of_merchant(merchant_id, status="to_ship", oldest_first=True, limit=10, **terms),
+        to_send=to_send,
+        late=late,
         packs=packs,
         days=catalog_queries.days_of_stock(packs, now=now),
         to_answer=refund_queries.parts_of_merchant(merchant_id, status="requested", limit=20),
         low=[pack for pack in packs if pack.is_low],
         owed_fen=settlement_queries.owed(merchant_id),
-        to_confirm=[one for one in statements if one.statement.status == "issued"],
+        to_confirm=settlement_queries.count_to_confirm(merchant_id),
     )
 
 

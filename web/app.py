@@ -19,6 +19,7 @@ import orders.api.merchant
 import orders.api.operator
 import orders.api.statements
 import orders.api.union
+import orders.views_evidence
 import orders.views_grants
 import orders.views_hooks
 import orders.views_member
@@ -38,6 +39,7 @@ from kernel.clock import local
 from kernel.db import db, prepare_engine
 from kernel.errors import NotFound
 from kernel.money import yuan
+from kernel.pictures import at_width
 from voucher import queries as voucher_queries
 from web import access, auditing, cli, health, pages, problems, signing
 from web.settings import INSTANCE, ROOT, Settings, read
@@ -68,6 +70,8 @@ PAGE_BLUEPRINTS = (
     catalog.views.operator,
     orders.views_pickup.operator,
     orders.views_hooks.bp,
+    orders.views_evidence.member,
+    orders.views_evidence.signed_in,
     orders.views_member.shop,
     orders.views_member.bp,
     orders.views_union.bp,
@@ -190,6 +194,7 @@ def _for_templates() -> dict[str, Any]:
         "locale": str(get_locale()),
         "local_time": _local_time,
         "picture_path": picture_path,
+        "at_width": at_width,
     }
 
 

@@ -203,6 +203,12 @@ def owed(merchant_id: int | None) -> int:
     return int(db.session.execute(query).scalar_one())
 
 
+def count_to_confirm(merchant_id: int | None) -> int:
+    """Return how many statements wait for a merchant's answer."""
+    query = select(func.count()).where(Statement.merchant_id == merchant_id, Statement.status == "issued")
+    return int(db.session.execute(query).scalar_one())
+
+
 def total(found: Iterable[StatementView]) -> Figures:
     """Return the sum of statements' figures."""
     return sum((one.figures for one in found), start=Figures())

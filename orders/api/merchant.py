@@ -125,10 +125,10 @@ def chosen_parcels(named: list[str]) -> list[queries.ParcelView]:
         if len(found) < len(set(named)):
             raise NotFound("没有这个包裹。")
         return found
-    page_of_them = queries.parcels_of_merchant(
-        who().merchant_id, status="to_ship", limit=papers.MOST_PARCELS, ship_seconds=ship_seconds(), now=now
+    first = queries.parcels_of_merchant(
+        who().merchant_id, status="to_ship", oldest_first=True, limit=papers.MOST_PARCELS, now=now
     )
-    return list(reversed(page_of_them.items))
+    return list(first.items)
 
 
 @bp.route("/pickups/<code>")

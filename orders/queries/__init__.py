@@ -19,6 +19,7 @@ from orders.queries.orders import (
     parcels_by_id,
     parcels_from_lines,
     parcels_of_merchant,
+    parcels_waiting,
     recipients_of,
     status_now,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "parcels_by_id",
     "parcels_from_lines",
     "parcels_of_merchant",
+    "parcels_waiting",
     "proof",
     "recipients_of",
     "report",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, String, and_, bindparam, func, literal, or_, select
+from sqlalchemy import Row, Select, String, and_, bindparam, case, func, literal, or_, select
 
 from catalog import queries as catalog_queries
 from kernel.db import Id, UtcDateTime, db
@@ -421,10 +421,14 @@ def parcels_of_merchant(
     limit: int,
     before: int | None = None,
     overdue: bool = False,
+    oldest_first: bool = False,
     ship_seconds: int = SHIP_SECONDS,
     now: datetime,
 ) -> Page[ParcelView]:
-    """Return a merchant's parcels, newest first, with what their labels need; only those `overdue` where asked."""
+    """Return a merchant's parcels, newest first, with what their labels need; only those `overdue` where asked.
+
+    The first page `oldest_first` is what to send first.
+    """
     query = select(Parcel, Order).join(Order, Order.id == Parcel.order_id).where(Parcel.merchant_id == merchant_id)
     if status is not None:
         query = query.where(Parcel.status == status)
@@ -433,11 +437,22 @@ def parcels_of_merchant(
         query = query.where(Parcel.status == "to_ship", Order.paid_at <= late)
     if before is not None:
         query = query.where(Parcel.order_id < before)
-    rows = db.session.execute(
-        query.order_by(Parcel.order_id.desc()).limit(limit + 1).execution_options(populate_existing=True)
-    ).all()
+    order = Parcel.order_id if oldest_first else Parcel.order_id.desc()
+    rows = db.session.execute(query.order_by(order).limit(limit + 1).execution_options(populate_existing=True)).all()
     page = page_of(rows, limit=limit, key=lambda row: row.Parcel.order_id)
     return Page(items=_with_labels(page.items, ship_seconds=ship_seconds, now=now), next_cursor=page.next_cursor)
+
+
+def parcels_waiting(merchant_id: int | None, *, ship_seconds: int = SHIP_SECONDS, now: datetime) -> tuple[int, int]:
+    """Return how many parcels a merchant has to send, and how many of them should have left by now."""
+    late = case((Order.paid_at <= now - timedelta(seconds=ship_seconds), 1), else_=0)
+    row = db.session.execute(
+        select(func.count(), func.coalesce(func.sum(late), 0))
+        .select_from(Parcel)
+        .join(Order, Order.id == Parcel.order_id)
+        .where(Parcel.merchant_id == merchant_id, Parcel.status == "to_ship")
+    ).one()
+    return int(row[0]), int(row[1])
 
 
 def _with_labels(rows: Sequence[Row[Any]], *, ship_seconds: int, now: datetime | None) -> list[ParcelView]:
