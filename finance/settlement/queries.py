@@ -54,7 +54,8 @@ class LineView:
 def on_statements() -> ColumnElement[bool]:
     """Return which postings statements are made of: all that a merchant is owed or gives back, but no pay-outs."""
     touches = or_(PostingRow.credit == ledger.MERCHANT_OWED, PostingRow.debit == ledger.MERCHANT_OWED)
-    return and_(touches, PostingRow.merchant_id.is_not(None), PostingRow.kind != PAYOUT)
+    owned = and_(PostingRow.merchant_id.is_not(None), PostingRow.campaign_id.is_not(None))
+    return and_(touches, owned, PostingRow.kind != PAYOUT)
 
 
 def sums() -> list[ColumnElement[int]]:
