@@ -287,7 +287,8 @@ def _wrong_statements() -> Iterable[tuple[Statement, str]]:
 
 def payout_of(statement_id: int) -> Sequence[Any]:
     """Return the posting by which a statement was paid; nothing where it was not, or nothing was owed."""
-    return ledger_queries.of_entry(f"{PAYOUT}:{statement_id}")
+    query = select(PostingRow.debit, PostingRow.credit, PostingRow.amount, PostingRow.reason, PostingRow.at)
+    return db.session.execute(query.where(PostingRow.entry == f"{PAYOUT}:{statement_id}")).all()
 
 
 def this_month(now: datetime) -> str:
