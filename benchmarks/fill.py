@@ -138,7 +138,8 @@ def leave(pack_id: int, units: int) -> None:
     with db.engine.begin() as connection:
         gone = connection.execute(
             text(
-                "WITH old AS (SELECT taken_in - held - sold - :units AS gone FROM stocks WHERE pack_id = :pack FOR UPDATE)"
+                "WITH old AS"
+                " (SELECT taken_in - held - sold - :units AS gone FROM stocks WHERE pack_id = :pack FOR UPDATE)"
                 " UPDATE stocks SET taken_in = taken_in - old.gone FROM old WHERE pack_id = :pack RETURNING old.gone"
             ),
             {"units": units, "pack": pack_id},

@@ -5,11 +5,11 @@ from typing import Any
 from flask import current_app, request
 from flask.views import MethodView
 
-from catalog import queries, schemas, services
+from catalog import queries, schemas, services, sheet
 from finance.ledger import queries as ledger_queries
 from kernel import clock
-from kernel.doors import ApiBlueprint, json_answer, once, tagged, who
-from kernel.ids import as_id
+from kernel.doors import ApiBlueprint, json_answer, once, tagged, upload, who
+from kernel.ids import as_id, digest
 from kernel.paging import decode_cursor, page_of, part_of
 from kernel.schemas import PageArgs, page
 
@@ -69,35 +69,59 @@ class Packs(MethodView):
     @merchant.response(200, page(schemas.MerchantPack))
     def get(self, args: dict[str, Any]) -> Any:
         """List own packs in any state, with their stock."""
-        return queries.packs_of(who().merchant_id, limit=args["limit"], after=decode_cursor(args["cursor"]))
+        found = queries.packs_of(who().merchant_id, limit=args["limit"], after=decode_cursor(args["cursor"]))
+        return tagged(page(schemas.MerchantPack)().dump(found))
 
     @merchant.arguments(schemas.NewPack)
     @merchant.response(201, schemas.MerchantPack)
     def post(self, body: dict[str, Any]) -> Any:
         """Offer a pack; it waits for an operator's approval."""
-        price_fen = body.pop("price_fen") or body["tier_fen"]
-        body.pop("tier_fen")
-        return services.offer_pack(
-            merchant_id=who().merchant_id, details={**body, "price_fen": price_fen}, now=clock.now()
-        )
+        return services.offer_pack(merchant_id=who().merchant_id, details=body, now=clock.now())
+
+
+def _own(pack_id: str) -> Any:
+    found = queries.pack(as_id(pack_id), merchant_id=who().merchant_id)
+    shown: dict[str, Any] = schemas.OwnPack().dump(found)
+    change = queries.last_changes([found.id]).get(found.id)
+    return shown | {"last_change": schemas.Change().dump(change) if change is not None else None}
 
 
 @merchant.route("/packs/<pack_id>")
 class OnePack(MethodView):
     """One of a merchant's packs."""
 
-    @merchant.response(200, schemas.MerchantPack)
+    @merchant.response(200, schemas.OwnPack)
     def get(self, pack_id: str) -> Any:
-        """Show an own pack with its stock."""
-        return queries.pack(as_id(pack_id), merchant_id=who().merchant_id)
+        """Show an own pack with its stock and the last change that was asked of it."""
+        return tagged(_own(pack_id))
 
     @merchant.arguments(schemas.PackChange)
-    @merchant.response(200, schemas.MerchantPack)
+    @merchant.response(200, schemas.OwnPack)
     def patch(self, body: dict[str, Any], pack_id: str) -> Any:
-        """Take an own pack off sale, or put it on again."""
-        return services.change_pack(
-            pack_id=as_id(pack_id), merchant_id=who().merchant_id, changes=body, now=clock.now()
+        """Take an own pack off sale or put it on again; any other change waits while the old version sells on."""
+        services.change_pack(
+            pack_id=as_id(pack_id),
+            merchant_id=who().merchant_id,
+            changes=body,
+            actor_id=who().person_id,
+            now=clock.now(),
         )
+        return current_app.json.response(_own(pack_id))
+
+
+@merchant.route("/packs/<pack_id>/picture", methods=["PUT"])
+@merchant.response(200, schemas.OwnPack)
+def put_picture(pack_id: str) -> Any:
+    """Take a picture (JPEG, PNG or WebP) in the field `file`; shown once an operator has approved it."""
+    services.change_picture(
+        pack_id=as_id(pack_id),
+        merchant_id=who().merchant_id,
+        content=upload()[0],
+        store=current_app.config["FILES"],
+        actor_id=who().person_id,
+        now=clock.now(),
+    )
+    return current_app.json.response(_own(pack_id))
 
 
 @merchant.route("/packs/<pack_id>/stock", methods=["POST"])
@@ -118,6 +142,27 @@ def adjust(body: dict[str, Any], pack_id: str) -> Any:
     return current_app.response_class(*json_answer(answer, 200))
 
 
+@merchant.route("/stock", methods=["PUT"])
+@merchant.response(200, schemas.StockReport)
+def put_stock() -> Any:
+    """Adjust or count many packs by a spreadsheet in the field `file`; all or nothing unless `?partial=1`.
+
+    Columns: 礼包编号 (pack_id), 增减 (delta) or 盘点数 (count), 原因 (reason). Send an Idempotency-Key, or a sheet of
+    changes sent twice counts twice.
+    """
+    content, filename = upload()
+    partial = request.args.get("partial") == "1"
+    answer = services.adjust_by_sheet(
+        merchant_id=who().merchant_id,
+        rows=sheet.read_file(content, filename),
+        partial=partial,
+        actor_id=who().person_id,
+        once=once(body=[digest(content.hex()), partial], required=False),
+        now=clock.now(),
+    )
+    return current_app.response_class(*json_answer(answer, 200))
+
+
 @merchant.route("/packs/<pack_id>/movements")
 @merchant.arguments(PageArgs, location="query")
 @merchant.response(200, page(schemas.Movement))
@@ -128,9 +173,38 @@ def movements(args: dict[str, Any], pack_id: str) -> Any:
     return page_of(rows, limit=args["limit"], key=lambda row: row.id)
 
 
+@operator.route("/packs")
+@operator.response(200)
+def waiting() -> Any:
+    """List the packs that wait for approval: new ones, and those with a change."""
+    items = [
+        schemas.MerchantPack().dump(pack) | {"change": schemas.Change().dump(change) if change else None}
+        for pack, change in queries.waiting_for_approval()
+    ]
+    return {"items": items, "next_cursor": None}
+
+
 @operator.route("/packs/<pack_id>/approve", methods=["POST"])
+@operator.arguments(schemas.Decision)
 @operator.response(200, schemas.Pack)
-def approve(pack_id: str) -> Any:
-    """Put a pack that waits for approval on sale."""
-    services.approve_pack(pack_id=as_id(pack_id), now=clock.now())
-    return queries.pack(as_id(pack_id))
+def approve(body: dict[str, Any], pack_id: str) -> Any:
+    """Put a pack that waits for approval on sale, or make it what its waiting change says."""
+    services.approve_pack(
+        pack_id=as_id(pack_id), change_id=body["change_id"], actor_id=who().person_id, now=clock.now()
+    )
+    return queries.packs_by_id([as_id(pack_id) or 0])[as_id(pack_id) or 0]
+
+
+@operator.route("/packs/<pack_id>/reject", methods=["POST"])
+@operator.arguments(schemas.Rejection)
+@operator.response(200, schemas.MerchantPack)
+def reject(body: dict[str, Any], pack_id: str) -> Any:
+    """Send a pack, or its waiting change, back with a reason."""
+    services.reject_pack(
+        pack_id=as_id(pack_id),
+        change_id=body["change_id"],
+        reason=body["reason"],
+        actor_id=who().person_id,
+        now=clock.now(),
+    )
+    return queries.packs_by_id([as_id(pack_id) or 0])[as_id(pack_id) or 0]

@@ -1,12 +1,13 @@
 """Packs, their contents and their stock."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, text
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kernel.db import Base, Id, UtcDateTime
+from kernel.db import Base, Id, Json, UtcDateTime
 
 PACK_MOVES = {
     "pending": {"on_sale", "rejected"},
@@ -14,14 +15,21 @@ PACK_MOVES = {
     "off_sale": {"on_sale"},
     "rejected": {"pending"},
 }
+CHANGE_MOVES = {"pending": {"approved", "rejected", "withdrawn"}}
+LOW_STOCK = 20
+"""Below how many available packs a merchant is warned, where it has said nothing else."""
 
 
 class GiftPack(Base):
-    """礼包: products sold together at the price of its tier (fen). On sale in every campaign that has the tier."""
+    """礼包: products sold together at the price of its tier (fen). On sale in every campaign that has the tier.
+
+    `picture` is a file of ours (a path under static) or an upload's name (kernel.pictures).
+    """
 
     __tablename__ = "gift_packs"
     __table_args__ = (
         CheckConstraint("price_fen > 0", name="price"),
+        CheckConstraint("alert_below >= 0", name="alert_below"),
         CheckConstraint("status IN ('pending', 'on_sale', 'off_sale', 'rejected')", name="status"),
         Index("ix_gift_packs_listing", "status", "price_fen", "id"),
     )
@@ -37,7 +45,9 @@ class GiftPack(Base):
     description_en: Mapped[str] = mapped_column(String(400), default="")
     picture: Mapped[str] = mapped_column(String(200), default="")
     search: Mapped[str] = mapped_column(String(2000), default="")
+    alert_below: Mapped[int] = mapped_column(default=LOW_STOCK, server_default=str(LOW_STOCK))
     status: Mapped[str] = mapped_column(String(12))
+    reject_reason: Mapped[str | None] = mapped_column(String(200))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
@@ -52,6 +62,38 @@ class PackContent(Base):
     name_en: Mapped[str] = mapped_column(String(160), default="")
     quantity: Mapped[int]
     unit: Mapped[str] = mapped_column(String(12))
+    shelf_life: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    origin: Mapped[str] = mapped_column(String(40), default="", server_default="")
+
+
+class PackChange(Base):
+    """What a merchant wants a pack to become: the pack sells on as it is until an operator approves.
+
+    `details` are the fields that change, as `GiftPack` has them, and maybe `contents`. One waits at a time.
+    """
+
+    __tablename__ = "pack_changes"
+    __table_args__ = (
+        CheckConstraint("status IN ('pending', 'approved', 'rejected', 'withdrawn')", name="status"),
+        Index(
+            "uq_pack_changes_waiting",
+            "pack_id",
+            unique=True,
+            postgresql_where=text("status = 'pending'"),
+            sqlite_where=text("status = 'pending'"),
+        ),
+        Index("ix_pack_changes_pack_id", "pack_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    pack_id: Mapped[int] = mapped_column(ForeignKey("gift_packs.id"))
+    details: Mapped[dict[str, Any]] = mapped_column(Json)
+    status: Mapped[str] = mapped_column(String(12))
+    asked_by: Mapped[int | None] = mapped_column(Id)
+    asked_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    decided_by: Mapped[int | None] = mapped_column(Id)
+    decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    reason: Mapped[str | None] = mapped_column(String(200))
 
 
 class Stock(Base):
@@ -77,3 +119,12 @@ class Stock(Base):
     def available(self) -> int:
         """可售."""
         return self.taken_in - self.held - self.sold
+
+
+class LowStock(Base):
+    """Since when a pack has been below its merchant's threshold: one alert each time it falls below."""
+
+    __tablename__ = "low_stocks"
+
+    pack_id: Mapped[int] = mapped_column(ForeignKey("gift_packs.id"), primary_key=True, autoincrement=False)
+    since: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,13 +1,18 @@
 """Reads of packs and stock."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import BindParameter, Select, Subquery, func, select
+from sqlalchemy import BindParameter, Row, Select, Subquery, func, select
 
-from catalog.models import GiftPack, PackContent, Stock
+from catalog.models import LOW_STOCK, GiftPack, LowStock, PackChange, PackContent, Stock
+from catalog.rules import days_left
 from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
+from kernel.clock import local, start_of_day
 from kernel.db import db
 from kernel.errors import NotFound
 from kernel.paging import Page, page_of
@@ -22,6 +27,21 @@ class Content:
     name_en: str
     quantity: int
     unit: str
+    shelf_life: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class ChangeView:
+    """What a merchant wants a pack to become, and what was said to it."""
+
+    id: int
+    pack_id: int
+    details: dict[str, Any]
+    status: str
+    asked_at: datetime
+    decided_at: datetime | None
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -58,11 +78,18 @@ class PackView:
     sold: int
     to_ship: int
     on_hand: int
+    alert_below: int = LOW_STOCK
+    reject_reason: str | None = None
 
     @property
     def tier_fen(self) -> int:
         """档位: a pack costs what its tier says."""
         return self.price_fen
+
+    @property
+    def is_low(self) -> bool:
+        """Whether fewer are available than its merchant wants to be warned below."""
+        return self.status == "on_sale" and self.available < self.alert_below
 
 
 @dataclass(frozen=True)
@@ -128,16 +155,77 @@ def _packs() -> tuple[Select[tuple[GiftPack, Stock]], Subquery]:
     return query, merchant
 
 
+def contents_of(pack_ids: Iterable[int]) -> dict[int, tuple[Content, ...]]:
+    """Return what is in packs, in its order."""
+    found: dict[int, list[Content]] = {}
+    for row in db.session.execute(
+        select(
+            PackContent.pack_id,
+            PackContent.name,
+            PackContent.name_en,
+            PackContent.quantity,
+            PackContent.unit,
+            PackContent.shelf_life,
+            PackContent.origin,
+        )
+        .where(PackContent.pack_id.in_(list(pack_ids)))
+        .order_by(PackContent.pack_id, PackContent.position)
+    ):
+        content = Content(row.name, row.name_en or row.name, row.quantity, row.unit, row.shelf_life, row.origin)
+        found.setdefault(row.pack_id, []).append(content)
+    return {pack_id: tuple(contents) for pack_id, contents in found.items()}
+
+
+def last_changes(pack_ids: Iterable[int]) -> dict[int, ChangeView]:
+    """Return the last change that was asked of each pack, whatever became of it."""
+    latest = select(func.max(PackChange.id)).where(PackChange.pack_id.in_(list(pack_ids))).group_by(PackChange.pack_id)
+    rows = db.session.scalars(
+        select(PackChange).where(PackChange.id.in_(latest)).execution_options(populate_existing=True)
+    )
+    return {row.pack_id: _change_view(row) for row in rows}
+
+
+def _change_view(row: PackChange) -> ChangeView:
+    return ChangeView(row.id, row.pack_id, row.details, row.status, row.asked_at, row.decided_at, row.reason)
+
+
+def waiting_for_approval(*, limit: int = 200) -> list[tuple[PackView, ChangeView | None]]:
+    """Return the packs an operator looks at: new ones, and those with a change that waits; the oldest first."""
+    changes = db.session.scalars(
+        select(PackChange)
+        .where(PackChange.status == "pending")
+        .order_by(PackChange.id)
+        .limit(limit)
+        .execution_options(populate_existing=True)
+    )
+    by_pack = {row.pack_id: _change_view(row) for row in changes}
+    query, _ = _packs()
+    wanted = (GiftPack.status == "pending") | GiftPack.id.in_(list(by_pack))
+    views = _views(query.where(wanted).order_by(GiftPack.id).limit(limit))
+    return [(view, by_pack.get(view.id)) for view in views]
+
+
+def low_stocks(merchant_id: int) -> Sequence[Row[Any]]:
+    """Return a merchant's packs below their threshold: pack_id, available, alert_below, since."""
+    return db.session.execute(
+        select(LowStock.pack_id, Stock.available.label("available"), GiftPack.alert_below, LowStock.since)
+        .join(GiftPack, GiftPack.id == LowStock.pack_id)
+        .join(Stock, Stock.pack_id == LowStock.pack_id)
+        .where(GiftPack.merchant_id == merchant_id)
+        .order_by(LowStock.pack_id)
+    ).all()
+
+
+def count_waiting() -> int:
+    """Return how many packs wait for an operator."""
+    fresh = select(func.count()).where(GiftPack.status == "pending").scalar_subquery()
+    changed = select(func.count()).where(PackChange.status == "pending").scalar_subquery()
+    return int(db.session.execute(select(fresh + changed)).scalar_one())
+
+
 def _views(query: Select[tuple[GiftPack, Stock]]) -> list[PackView]:
     rows = db.session.execute(query).all()
-    contents: dict[int, list[Content]] = {}
-    ids = [row.GiftPack.id for row in rows]
-    for content in db.session.scalars(
-        select(PackContent).where(PackContent.pack_id.in_(ids)).order_by(PackContent.pack_id, PackContent.position)
-    ):
-        contents.setdefault(content.pack_id, []).append(
-            Content(content.name, content.name_en or content.name, content.quantity, content.unit)
-        )
+    contents = contents_of(row.GiftPack.id for row in rows)
     return [
         PackView(
             id=row.GiftPack.id,
@@ -159,12 +247,14 @@ def _views(query: Select[tuple[GiftPack, Stock]]) -> list[PackView]:
                 row.merchant_region,
                 row.merchant_assisted_region,
             ),
-            contents=tuple(contents.get(row.GiftPack.id, ())),
+            contents=contents.get(row.GiftPack.id, ()),
             available=row.Stock.available,
             held=row.Stock.held,
             sold=row.Stock.sold,
             to_ship=row.Stock.sold - row.Stock.shipped,
             on_hand=row.Stock.taken_in - row.Stock.shipped,
+            alert_below=row.GiftPack.alert_below,
+            reject_reason=row.GiftPack.reject_reason,
         )
         for row in rows
     ]
@@ -215,6 +305,42 @@ def packs_of(merchant_id: int | None, *, limit: int, after: int | None = None) -
     if after is not None:
         query = query.where(GiftPack.id > after)
     return page_of(_views(query), limit=limit, key=lambda pack: pack.id)
+
+
+RATE_DAYS = 7
+HISTORY_DAYS = 30
+
+
+def days_of_stock(packs: Iterable[PackView], *, now: datetime) -> dict[int, int | None]:
+    """Return for how many days each pack lasts at the rate of the last week; None where none were sold."""
+    found = list(packs)
+    sold = ledger_queries.sold_since([pack.id for pack in found], now - timedelta(days=RATE_DAYS))
+    return {pack.id: days_left(available=pack.available, sold=sold.get(pack.id, 0), days=RATE_DAYS) for pack in found}
+
+
+def history_of(pack: PackView, *, now: datetime) -> list[tuple[date, int]]:
+    """Return how many of a pack were available at the end of each of the last days, from its movements."""
+    first = local(now).date() - timedelta(days=HISTORY_DAYS - 1)
+    changes: Counter[date] = Counter()
+    for at, amount in ledger_queries.available_changes(pack.id, start_of_day(first)):
+        changes[local(at).date()] += amount
+    days = [first + timedelta(days=number) for number in range(HISTORY_DAYS)]
+    count = pack.available - sum(changes.values())
+    history = []
+    for day in days:
+        count += changes[day]
+        history.append((day, count))
+    return history
+
+
+def names_of_packs(merchant_id: int | None) -> dict[str, int]:
+    """Return a merchant's packs by what a spreadsheet may call them: id, code, or a name that only one has."""
+    rows = db.session.execute(
+        select(GiftPack.id, GiftPack.code, GiftPack.name).where(GiftPack.merchant_id == merchant_id)
+    ).all()
+    counts = Counter(name for _, _, name in rows)
+    names = {name: pack_id for pack_id, _, name in rows if counts[name] == 1}
+    return names | {code: pack_id for pack_id, code, _ in rows} | {str(pack_id): pack_id for pack_id, _, _ in rows}
 
 
 def merchants() -> list[MerchantRow]:

@@ -2,9 +2,23 @@
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, validates_schema
+from marshmallow import ValidationError, fields, post_load, validates_schema
 
-from kernel.schemas import Base, IdField, Length, ListOf, Moment, OneOf, PageArgs, Range, Text, fen, text
+from catalog.rules import picture_path
+from kernel.schemas import (
+    Base,
+    IdField,
+    Length,
+    ListOf,
+    Moment,
+    OneOf,
+    PageArgs,
+    Range,
+    SheetReport,
+    Text,
+    fen,
+    text,
+)
 
 
 class PackArgs(PageArgs):
@@ -25,6 +39,8 @@ class Content(Base):
     name = text(80)
     quantity = fields.Integer(required=True, strict=True, validate=Range(min=1, max=10**6))
     unit = text(12)
+    shelf_life = Text(load_default="", validate=Length(max=40))
+    origin = Text(load_default="", validate=Length(max=40))
 
 
 class MerchantRef(Base):
@@ -47,6 +63,10 @@ class Pack(Base):
     category = fields.String()
     description = fields.String()
     picture = fields.String()
+    picture_url = fields.Function(
+        lambda pack: picture_path(pack.picture, 640) if pack.picture else None,
+        metadata={"description": "the picture's path on this server; null without one"},
+    )
     merchant = fields.Nested(MerchantRef)
     contents = fields.List(fields.Nested(Content))
     available = fields.Integer()
@@ -60,6 +80,25 @@ class MerchantPack(Pack):
     sold = fields.Integer()
     to_ship = fields.Integer()
     on_hand = fields.Integer()
+    alert_below = fields.Integer()
+    reject_reason = fields.String(allow_none=True)
+
+
+class Change(Base):
+    """What a pack is to become: it sells on as it is until an operator approves."""
+
+    id = IdField()
+    details = fields.Dict()
+    status = fields.String()
+    asked_at = Moment()
+    decided_at = Moment(allow_none=True)
+    reason = fields.String(allow_none=True)
+
+
+class OwnPack(MerchantPack):
+    """A merchant's pack with the last change that was asked of it."""
+
+    last_change = fields.Nested(Change, allow_none=True)
 
 
 class Merchant(Base):
@@ -72,30 +111,61 @@ class Merchant(Base):
     pack_count = fields.Integer()
 
 
-class NewPack(Base):
-    """What a merchant offers."""
+class _Offered(Base):
+    """What a merchant says of a pack."""
 
-    name = text(80)
-    name_en = Text(load_default="", validate=Length(max=160))
-    price_fen = fen(minimum=1, required=False, load_default=None, allow_none=True)
-    tier_fen = fen(minimum=1, required=False, load_default=None, allow_none=True)
-    category = fields.String(load_default="food", validate=OneOf(("food", "household")))
-    description = Text(load_default="", validate=Length(max=200))
-    contents = ListOf(fields.Nested(Content), required=True, validate=Length(min=1, max=30))
+    name_en = Text(validate=Length(max=160))
+    price_fen = fen(minimum=1, required=False, allow_none=True)
+    tier_fen = fen(minimum=1, required=False, allow_none=True)
+    category = fields.String(validate=OneOf(("food", "household")))
+    description = Text(validate=Length(max=200))
+    description_en = Text(validate=Length(max=400))
+    alert_below = fields.Integer(strict=True, validate=Range(min=0, max=10**6))
 
     @validates_schema(skip_on_field_errors=True)
-    def _priced(self, data: dict[str, Any], **_: Any) -> None:
+    def _one_price(self, data: dict[str, Any], **_: Any) -> None:
         price_fen, tier_fen = data.get("price_fen"), data.get("tier_fen")
-        if price_fen is None and tier_fen is None:
-            raise ValidationError({"tier_fen": ["请填写档位。"]})
         if None not in (price_fen, tier_fen) and price_fen != tier_fen:
             raise ValidationError({"price_fen": ["价格必须等于档位。"]})
 
+    @post_load
+    def _priced(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """A pack costs what its tier says: one of the two is enough."""
+        price_fen = data.pop("price_fen", None) or data.pop("tier_fen", None)
+        data.pop("tier_fen", None)
+        return data | ({"price_fen": price_fen} if price_fen is not None else {})
 
-class PackChange(Base):
-    """What a merchant changes of a pack."""
+
+class NewPack(_Offered):
+    """What a merchant offers."""
+
+    name = text(80)
+    contents = ListOf(fields.Nested(Content), required=True, validate=Length(min=1, max=30))
+
+    @validates_schema(skip_on_field_errors=True)
+    def _has_price(self, data: dict[str, Any], **_: Any) -> None:
+        if data.get("price_fen") is None and data.get("tier_fen") is None:
+            raise ValidationError({"tier_fen": ["请填写档位。"]})
+
+
+class PackChange(_Offered):
+    """What a merchant changes of a pack: on and off sale at once, the rest when an operator approves."""
 
     status = fields.String(validate=OneOf(("on_sale", "off_sale")))
+    name = text(80, required=False)
+    contents = ListOf(fields.Nested(Content), validate=Length(min=1, max=30))
+
+
+class Decision(Base):
+    """Which change is decided on, where more than the pack as a whole is meant."""
+
+    change_id = IdField(load_default=None, allow_none=True)
+
+
+class Rejection(Decision):
+    """Why a pack or a change is sent back."""
+
+    reason = text(200)
 
 
 class StockChange(Base):
@@ -119,6 +189,19 @@ class StockFigures(Base):
     sold = fields.Integer()
     to_ship = fields.Integer()
     on_hand = fields.Integer()
+
+
+class StockOfRow(StockFigures):
+    """A pack's figures after its row."""
+
+    row = fields.Integer()
+    pack_id = fields.String()
+
+
+class StockReport(SheetReport):
+    """What became of a sheet's rows, and of their packs."""
+
+    rows = fields.List(fields.Nested(StockOfRow))
 
 
 class Movement(Base):

@@ -52,3 +52,21 @@ def days_from(moment: datetime, days: int) -> datetime:
     '2027-01-26T16:00:00+00:00'
     """
     return start_of_day(local(moment).date() + timedelta(days=days))
+
+
+def month_of(moment: datetime) -> str:
+    """Return the month of a moment in Asia/Shanghai.
+
+    >>> month_of(datetime(2026, 11, 30, 16, tzinfo=UTC))
+    '2026-12'
+    """
+    return local(moment).strftime("%Y-%m")
+
+
+def start_of_month(month: str) -> datetime:
+    """Return the UTC moment a month begins in Asia/Shanghai.
+
+    >>> start_of_month("2026-12").isoformat()
+    '2026-11-30T16:00:00+00:00'
+    """
+    return start_of_day(date(int(month[:4]), int(month[5:]), 1))

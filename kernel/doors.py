@@ -1,14 +1,16 @@
 """What every door shares: a blueprint that names its audience, and who is asking."""
 
 from typing import Any
+from urllib.parse import quote
 
 from flask import Blueprint, Request, Response, current_app, g, request
 from flask_babel import get_locale, gettext
 from flask_smorest import Blueprint as SmorestBlueprint
 
-from kernel.errors import DomainError, NotSignedIn
+from kernel.errors import DomainError, Invalid, NotSignedIn
 from kernel.idempotency import Answer, IdempotencyKeyRequired, Once, request_once
 
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 AUDIENCES = ("everyone", "signed_in", "member", "union", "merchant", "operator")
 
 
@@ -84,3 +86,20 @@ def json_answer(answer: Answer, status: int) -> tuple[str, int, dict[str, str]]:
     if answer.replayed:
         headers["Idempotent-Replayed"] = "true"
     return answer.text, status, headers
+
+
+def upload() -> tuple[bytes, str]:
+    """Return the content and the name of the file in the form's field `file`. Raises Invalid where there is none."""
+    file = request.files.get("file")
+    if file is None or not file.filename:
+        raise Invalid("请选择文件。", errors={"file": ["请选择文件。"]})
+    return file.read(), file.filename
+
+
+def saved(content: bytes, filename: str) -> Response:
+    """Return a document to be saved under a name, kept by no cache."""
+    kind = {"xlsx": XLSX, "pdf": "application/pdf"}[filename.rpartition(".")[2]]
+    response = current_app.response_class(content, mimetype=kind)
+    response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(filename)}"
+    response.headers["Cache-Control"] = "private, no-store"
+    return response

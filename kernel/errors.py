@@ -70,3 +70,20 @@ class RateLimited(DomainError):
     """Too many tries in too short a time."""
 
     code, status = "rate_limited", 429
+
+
+def flat(messages: Any, prefix: str = "") -> dict[str, list[str]]:
+    """Return marshmallow's nested messages by dotted field, as api.md has them.
+
+    >>> flat({"lines": {0: {"quantity": ["too small"]}}})
+    {'lines.0.quantity': ['too small']}
+    """
+    if isinstance(messages, str):
+        return {prefix or "_schema": [messages]}
+    if isinstance(messages, list):
+        return {prefix or "_schema": [str(message) for message in messages]}
+    found: dict[str, list[str]] = {}
+    for name, inner in messages.items():
+        part = "" if name == "_schema" else str(name)
+        found |= flat(inner, ".".join(filter(None, (prefix, part))))
+    return found

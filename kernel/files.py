@@ -19,6 +19,7 @@ PICTURES = frozenset({JPEG, PNG, WEBP})
 ENDINGS = {JPEG: "jpg", PNG: "png", WEBP: "webp", PDF: "pdf"}
 CALLED = {JPEG: "JPEG", PNG: "PNG", WEBP: "WebP", PDF: "PDF"}
 KINDS = {ending: kind for kind, ending in ENDINGS.items()}
+PUBLIC, PRIVATE = "0", "f"
 NAME = re.compile(r"[0-9a-f]{32}(-[0-9]{2,4})?\.(jpg|png|webp|pdf)")
 
 
@@ -108,9 +109,21 @@ def checked(content: bytes, *, allowed: frozenset[str], most: int, field: str = 
     return kind
 
 
-def new_name(kind: str) -> str:
-    """Return a random name for a file of a kind; nothing of what its owner called it is kept."""
-    return f"{secrets.token_hex(16)}.{ENDINGS[kind]}"
+def new_name(kind: str, *, public: bool = False) -> str:
+    """Return a random name for a file of a kind; nothing of what its owner called it is kept.
+
+    Its first digit says whether everybody may see it, so that no door for everybody serves what is somebody's own.
+    """
+    return f"{PUBLIC if public else PRIVATE}{secrets.token_hex(16)[1:]}.{ENDINGS[kind]}"
+
+
+def is_public(name: str) -> bool:
+    """Return whether a file was kept for everybody to see.
+
+    >>> is_public(new_name(WEBP, public=True)), is_public(new_name(WEBP)), is_public("x")
+    (True, False, False)
+    """
+    return NAME.fullmatch(name) is not None and name.startswith(PUBLIC)
 
 
 def keep(store: Store, content: bytes, *, allowed: frozenset[str], most: int, field: str = "file") -> str:

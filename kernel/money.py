@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 
 MAX_FEN = 10**13
 """The largest amount a single order may reach (¥100 billion): keeps every sum far inside 64 bits."""
@@ -26,6 +27,15 @@ def fen_of(text: str) -> int | None:
     """
     found = re.fullmatch(r"[¥￥]?([0-9]{1,11})(?:\.([0-9]{1,2})0*)?", text.replace(",", "").strip(), re.ASCII)
     return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0")) if found else None
+
+
+def decimal_yuan(fen: int) -> Decimal:
+    """Return an amount in yuan for a spreadsheet's cell, exactly.
+
+    >>> decimal_yuan(17999), decimal_yuan(-1)
+    (Decimal('179.99'), Decimal('-0.01'))
+    """
+    return Decimal(fen).scaleb(-2)
 
 
 def spread(total_fen: int, weights: Sequence[int]) -> list[int]:

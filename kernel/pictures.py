@@ -51,9 +51,9 @@ def _at(picture: Image.Image, width: int) -> bytes:
     return target.getvalue()
 
 
-def keep(store: Store, content: bytes, *, field: str = "file") -> str:
+def keep(store: Store, content: bytes, *, public: bool = False, field: str = "file") -> str:
     """Keep an uploaded picture in all widths and return its name. Raises Invalid, StoreUnavailable."""
-    name = files.new_name(files.WEBP)
+    name = files.new_name(files.WEBP, public=public)
     for width, one in drawn(content, field=field).items():
         store.put(at_width(name, width), one)
     return name

@@ -1,5 +1,6 @@
 """What the rooms' schemas share: strict integers, opaque ids, pages."""
 
+import functools
 from datetime import date, datetime
 from typing import Any
 
@@ -148,6 +149,22 @@ def fen(*, required: bool = True, minimum: int = 0, **options: Any) -> fields.In
     return fields.Integer(required=required, strict=True, validate=Range(min=minimum, max=10**13), **options)
 
 
+class RowFault(Base):
+    """What is wrong in a spreadsheet, where; said in the reader's language."""
+
+    row = fields.Integer()
+    column = fields.Function(lambda fault: gettext(fault["column"]))
+    message = fields.Function(lambda fault: gettext(fault["message"], **fault["figures"]))
+
+
+class SheetReport(Base):
+    """What became of a spreadsheet's rows; `row` is the sheet's own number."""
+
+    accepted = fields.Integer()
+    rejected = fields.Integer()
+    errors = fields.List(fields.Nested(RowFault))
+
+
 class PageArgs(Base):
     """Which page of a list."""
 
@@ -160,8 +177,9 @@ class PageArgs(Base):
         return {name: data[name] for name in data if data[name] != ""}
 
 
+@functools.cache
 def page(item: type[Schema]) -> type[Schema]:
-    """Return the schema of a page of items."""
+    """Return the schema of a page of items; the same one each time, so that the API's description names it once."""
     return Base.from_dict(
         {"items": fields.List(fields.Nested(item)), "next_cursor": fields.String(allow_none=True)},
         name=f"{item.__name__}Page",

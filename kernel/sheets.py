@@ -294,6 +294,8 @@ def text_of(cell: Any) -> str:
     """
     if isinstance(cell, str):
         text = cell.strip()
+        if text[:1] == "'" and text[1:].startswith(FORMULA_MARKS):
+            text = text[1:]  # a sheet of ours comes back as it was written (`safe`)
         if not text.isascii():
             text = unicodedata.normalize("NFKC", text).strip()
         if not text.isprintable():
@@ -386,6 +388,46 @@ def write(
         sheet.set_footer("&C&P / &N")
         if paper.landscape:
             sheet.set_landscape()
+    return target.getvalue()
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One sheet to write: `title` (if any) above the header, which is the first of `rows`."""
+
+    rows: Iterable[Sequence[Any]]
+    widths: Sequence[int] = ()
+    title: str | None = None
+    name: str | None = None
+
+
+def write_book(sheets: Iterable[Sheet]) -> bytes:
+    """Return a workbook. A Decimal is an amount, shown with two places; text is never run as a formula."""
+    target = io.BytesIO()
+    with xlsxwriter.Workbook(target, {"in_memory": True, "strings_to_formulas": False}) as workbook:
+        bold = workbook.add_format({"bold": True, "border": 1, "bg_color": "#F6E7C8"})
+        plain = workbook.add_format({"border": 1})
+        money = workbook.add_format({"border": 1, "num_format": "#,##0.00"})
+        head = workbook.add_format({"bold": True, "font_size": 14})
+        for one in sheets:
+            sheet = workbook.add_worksheet(one.name)
+            start = 0
+            if one.title is not None:
+                sheet.write_string(0, 0, safe(one.title), head)
+                start = 1
+            for column, width in enumerate(one.widths):
+                sheet.set_column(column, column, width)
+            for number, row in enumerate(one.rows, start=start):
+                for column, cell in enumerate(row):
+                    value = "" if cell is None else safe(cell)
+                    form = bold if number == start else plain
+                    if isinstance(value, Decimal):
+                        sheet.write_number(number, column, value, money)
+                    elif isinstance(value, int | float):
+                        sheet.write_number(number, column, value, form)
+                    else:
+                        sheet.write_string(number, column, str(value), form)
+            sheet.freeze_panes(start + 1, 0)
     return target.getvalue()
 
 

@@ -3,7 +3,17 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import Base, Id, Json, NullableJson, UtcDateTime
@@ -81,6 +91,7 @@ class OrderLine(Base):
     """订单行: pack × quantity at the price of that moment, name and price copied.
 
     Of its units, `refund_asked` are asked back and not declined, `refunded` of them have been given back.
+    `shipped` have left the merchant, `withdrawn` were given back before they left: neither is still to be sent.
     """
 
     __tablename__ = "order_lines"
@@ -89,6 +100,7 @@ class OrderLine(Base):
         CheckConstraint("amount_fen = price_fen * quantity", name="amount"),
         CheckConstraint("discount_fen BETWEEN 0 AND amount_fen", name="share"),
         CheckConstraint("0 <= refunded AND refunded <= refund_asked AND refund_asked <= quantity", name="refunded"),
+        CheckConstraint("shipped >= 0 AND withdrawn >= 0 AND shipped + withdrawn <= quantity", name="shipped"),
         Index("ix_order_lines_pack_id", "pack_id"),
     )
 
@@ -108,6 +120,8 @@ class OrderLine(Base):
     parcel_no: Mapped[int]
     refund_asked: Mapped[int] = mapped_column(default=0, server_default="0")
     refunded: Mapped[int] = mapped_column(default=0, server_default="0")
+    shipped: Mapped[int] = mapped_column(default=0, server_default="0")
+    withdrawn: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class Recipient(Base):
@@ -238,7 +252,7 @@ class Invoice(Base):
 
 
 class Parcel(Base):
-    """包裹: one merchant's lines of a paid order."""
+    """包裹: one merchant's lines of a paid order; it may leave in several packages. Its carrier is the last one's."""
 
     __tablename__ = "parcels"
     __table_args__ = (
@@ -254,6 +268,44 @@ class Parcel(Base):
     tracking_no: Mapped[str | None] = mapped_column(String(60))
     shipped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class ParcelPackage(Base):
+    """One package of a parcel: `units` of it by line number, with one carrier and tracking number."""
+
+    __tablename__ = "parcel_packages"
+    __table_args__ = (ForeignKeyConstraint(["order_id", "parcel_no"], ["parcels.order_id", "parcels.parcel_no"]),)
+
+    order_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    parcel_no: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    package_no: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    carrier: Mapped[str] = mapped_column(String(40))
+    tracking_no: Mapped[str] = mapped_column(String(60))
+    units: Mapped[dict[str, int]] = mapped_column(Json)
+    shipped_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Pickup(Base):
+    """自提: the code that hands a parcel over, once. `code` is unique among those that are not used."""
+
+    __tablename__ = "pickups"
+    __table_args__ = (
+        ForeignKeyConstraint(["order_id", "parcel_no"], ["parcels.order_id", "parcels.parcel_no"]),
+        Index(
+            "uq_pickups_code",
+            "code",
+            unique=True,
+            postgresql_where=text("used_at IS NULL"),
+            sqlite_where=text("used_at IS NULL"),
+        ),
+    )
+
+    order_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    parcel_no: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    code: Mapped[str] = mapped_column(String(8))
+    made_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    used_by: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
 
 
 class OrderRefund(Base):
@@ -308,6 +360,59 @@ class RefundLine(Base):
     line_no: Mapped[int] = mapped_column(primary_key=True)
     merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"))
     quantity: Mapped[int]
+
+
+class RefundPicture(Base):
+    """A picture of what arrived, uploaded by the buyer (kernel.pictures)."""
+
+    __tablename__ = "refund_pictures"
+
+    refund_id: Mapped[int] = mapped_column(ForeignKey("order_refunds.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(60), primary_key=True)
+    added_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class WebhookEndpoint(Base):
+    """Where a merchant's own system wants to be told. The secret that signs is kept sealed."""
+
+    __tablename__ = "webhook_endpoints"
+    __table_args__ = (Index("ix_webhook_endpoints_merchant_id", "merchant_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"))
+    url: Mapped[str] = mapped_column(String(400))
+    sealed_secret: Mapped[str] = mapped_column(String(400))
+    events: Mapped[list[str]] = mapped_column(Json)
+    made_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class WebhookDelivery(Base):
+    """One event for one endpoint: what happened is told once (`thing`), tried until it is taken or given up."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        UniqueConstraint("endpoint_id", "event", "thing"),
+        CheckConstraint("status IN ('waiting', 'delivered', 'failed')", name="status"),
+        Index(
+            "ix_webhook_deliveries_due",
+            "next_at",
+            postgresql_where=text("status = 'waiting'"),
+            sqlite_where=text("status = 'waiting'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    endpoint_id: Mapped[int] = mapped_column(ForeignKey("webhook_endpoints.id"))
+    event: Mapped[str] = mapped_column(String(30))
+    thing: Mapped[str] = mapped_column(String(80))
+    body: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(String(12))
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    answer: Mapped[str] = mapped_column(String(200), default="")
+    made_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Grant(Base):

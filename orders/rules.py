@@ -21,7 +21,7 @@ ORDER_MOVES = {
     "refunded": set[str](),
 }
 PARCEL_MOVES = {
-    "to_ship": {"shipped", "cancelled"},
+    "to_ship": {"shipped", "cancelled", "delivered"},  # delivered at once: handed over at the counter
     "shipped": {"delivered"},
     "delivered": set[str](),
     "cancelled": set[str](),  # all of it was given back before it left
@@ -86,11 +86,18 @@ class Line:
     parcel_no: int
     refund_asked: int = 0
     refunded: int = 0
+    shipped: int = 0
+    withdrawn: int = 0
 
     @property
     def left(self) -> int:
         """How many of its units were not given back."""
         return self.quantity - self.refunded
+
+    @property
+    def to_send(self) -> int:
+        """How many of its units the merchant still has to send."""
+        return self.quantity - self.shipped - self.withdrawn
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,30 @@ def number_parcels(merchant_ids: Sequence[int]) -> dict[int, int]:
 def parcel_id(order_id: int, parcel_no: int) -> str:
     """Return the name a parcel has from the moment its order is placed."""
     return f"{order_id}-{parcel_no}"
+
+
+def pickup_code(number: int) -> str:
+    """Return a pickup code: seven digits and one that checks them (Luhn), so that a slip of the finger is no code.
+
+    >>> pickup_code(1234567), pickup_code(0)
+    ('12345674', '00000000')
+    """
+    digits = f"{number:07d}"
+    return digits + str(-_luhn_sum(digits + "0") % 10)
+
+
+def is_pickup_code(text: str) -> bool:
+    """Return whether a text can be a pickup code.
+
+    >>> is_pickup_code("12345674"), is_pickup_code("12345647"), is_pickup_code("1234567x")
+    (True, False, False)
+    """
+    return len(text) == 8 and text.isascii() and text.isdigit() and _luhn_sum(text) % 10 == 0
+
+
+def _luhn_sum(digits: str) -> int:
+    doubled = [int(one) * (2 if place % 2 else 1) for place, one in enumerate(reversed(digits))]
+    return sum(one - 9 if one > 9 else one for one in doubled)
 
 
 def owed_by_merchant(lines: Sequence[Line]) -> Mapping[int, tuple[int, int]]:

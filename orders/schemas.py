@@ -6,7 +6,24 @@ from typing import Any
 from flask_babel import gettext
 from marshmallow import ValidationError, fields, validates_schema
 
-from kernel.schemas import Base, IdField, Instant, Length, ListOf, Moment, OneOf, PageArgs, Range, Text, fen, text
+from kernel.pictures import at_width
+from kernel.schemas import (
+    Base,
+    IdField,
+    Instant,
+    Length,
+    ListOf,
+    Moment,
+    OneOf,
+    PageArgs,
+    Range,
+    RowFault,
+    SheetReport,
+    Text,
+    fen,
+    text,
+)
+from orders.rules import PARCEL_MOVES
 from orders.why import Sentence
 from people.rules import masked, normal_phone
 
@@ -107,6 +124,52 @@ class Ship(Base):
 
     carrier = text(40)
     tracking_no = text(60)
+    lines = fields.List(
+        fields.Nested(lambda: ReturnedLine()),
+        load_default=None,
+        allow_none=True,
+        validate=Length(min=1, max=MAX_LINES),
+        metadata={"description": "the units in this package; all that is still to be sent where nothing is said"},
+    )
+
+
+class PaperArgs(Base):
+    """Which parcels to print: repeat `parcel`, or leave it out for all that are to be sent."""
+
+    parcel = fields.List(fields.String(validate=Length(max=40)), load_default=list, validate=Length(max=500))
+
+
+class CorrectShipment(Base):
+    """The right carrier and number of a package: the last one's where none is named."""
+
+    carrier = text(40)
+    tracking_no = text(60)
+    package_no = fields.Integer(load_default=None, allow_none=True, strict=True, validate=Range(min=1, max=10**6))
+
+
+class ShippedRow(Base):
+    """A row of a sheet whose parcel has left."""
+
+    row = fields.Integer()
+    parcel_id = fields.String()
+
+
+class ShipmentReport(SheetReport):
+    """What became of a sheet's rows."""
+
+    rows = fields.List(fields.Nested(ShippedRow))
+
+
+class PickupCode(Base):
+    """The eight digits (also shown as a QR code) that hand a parcel over, once."""
+
+    code = fields.String()
+
+
+class HandOver(Base):
+    """What a buyer shows: eight digits."""
+
+    code = text(200)
 
 
 class RecipientEntry(Base):
@@ -177,7 +240,8 @@ class RefundArgs(PageArgs):
 class ParcelArgs(PageArgs):
     """Which parcels to list."""
 
-    status = fields.String(load_default=None, validate=OneOf(("to_ship", "shipped", "delivered")))
+    status = fields.String(load_default=None, validate=OneOf(tuple(PARCEL_MOVES)))
+    overdue = fields.Boolean(load_default=False, metadata={"description": "only those that should have left by now"})
 
 
 class QuotedLine(Base):
@@ -263,6 +327,10 @@ class RefundPart(Base):
     decided_at = Moment(allow_none=True)
     decline_reason = fields.String(allow_none=True)
     appeal_reason = fields.String(allow_none=True)
+    pictures = fields.Function(
+        lambda part: [f"/refund-pictures/{at_width(name, 1280)}" for name in part.pictures],
+        metadata={"description": "paths on this server, for whom the refund concerns"},
+    )
     lines = fields.List(fields.Nested(RefundedLine))
 
 
@@ -307,13 +375,37 @@ class Parcel(Base):
     status = fields.String()
     carrier = fields.String(allow_none=True)
     tracking_no = fields.String(allow_none=True)
+    tracking_url = fields.String(attribute="link", allow_none=True)
     shipped_at = Moment(allow_none=True)
     delivered_at = Moment(allow_none=True)
     lines = fields.List(fields.Nested(OrderLine))
 
 
+class Package(Base):
+    """One package of a parcel; `units` by line id, empty where it held everything."""
+
+    package_no = fields.Integer()
+    carrier = fields.String()
+    tracking_no = fields.String()
+    tracking_url = fields.String(attribute="link", allow_none=True)
+    shipped_at = Moment()
+    units = fields.Dict(keys=fields.String(), values=fields.Integer())
+
+
+class ParcelLine(OrderLine):
+    """An order's line as its merchant packs it: `to_send` units of it are still to be sent."""
+
+    to_send = fields.Integer()
+    shipped = fields.Integer()
+
+
 class MerchantParcel(Parcel):
-    """包裹 as its merchant sees it: of the buyer, what the label needs; `refunded` units are not to be sent."""
+    """包裹 as its merchant sees it: of the buyer, what the label needs; `to_send` is what is still to be sent."""
+
+    lines = fields.List(fields.Nested(ParcelLine))
+    packages = fields.List(fields.Nested(Package))
+    due_at = Moment(allow_none=True)
+    overdue = fields.Boolean()
 
     order_number = fields.Function(lambda parcel: str(parcel.order_id))
     delivery = fields.Dict()
@@ -478,14 +570,6 @@ class GiftList(Base):
     """A member's gifts."""
 
     items = fields.List(fields.Nested(Gift))
-
-
-class RowFault(Base):
-    """What is wrong in a spreadsheet, where; said in the reader's language."""
-
-    row = fields.Integer()
-    column = fields.Function(lambda fault: gettext(fault["column"]))
-    message = fields.Function(lambda fault: gettext(fault["message"], **fault["figures"]))
 
 
 class RosterReport(Base):

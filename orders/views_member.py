@@ -22,7 +22,8 @@ from orders.queries import grants as grant_queries
 from orders.queries import refunds as refund_queries
 from orders.queries import why as why_queries
 from orders.rules import MEMBER_BUYER, REFUNDABLE, Line, Wanted
-from orders.services import events, fulfilment, paying, placing, refunding
+from orders.services import events, fulfilment, paying, pickup, placing, refunding
+from orders.views_pickup import qr_of
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
@@ -253,6 +254,7 @@ def order(number: str) -> ResponseReturnValue:
     return render_template(
         "member/order.html",
         order=found,
+        pickups={one.id: (code, qr_of(code)) for one, code in _pickup_codes(found)},
         payments=gateway_queries.of_order(found.id),
         sent_back=gateway_queries.refunds_of(found.id),
         refunds=(returned := refund_queries.refunds_of(found.id)),
@@ -266,6 +268,16 @@ def order(number: str) -> ResponseReturnValue:
         returned="returned" in request.args,
         key=secrets.token_urlsafe(18),
     )
+
+
+def _pickup_codes(order: queries.OrderView) -> list[tuple[queries.ParcelView, str]]:
+    if order.delivery.get("kind") != "pickup":
+        return []
+    waiting = [one for one in order.parcels if one.status in pickup.OPEN]
+    return [
+        (one, pickup.code_for(number=order.number, parcel=one.id, member_id=who().member_id, now=clock.now()))
+        for one in waiting
+    ]
 
 
 @bp.post("/orders/<number>/pay")

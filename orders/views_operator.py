@@ -8,6 +8,7 @@ from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
+from catalog import queries as catalog_queries
 from finance.gateway import queries as gateway_queries
 from kernel import clock, jobs, sheets
 from kernel.doors import PageBlueprint, said, who
@@ -44,6 +45,7 @@ def home() -> ResponseReturnValue:
         report=report,
         campaign=voucher_queries.campaign(slug, now=clock.now()) if slug else None,
         waiting=waiting["transfers"],
+        packs_waiting=catalog_queries.count_waiting(),
         to_decide=len(refund_queries.parts_for_operator(now=clock.now())) + waiting["refunds"],
         mismatches=waiting["mismatches"],
     )

@@ -127,7 +127,7 @@ class SignInCode(Base):
 
 
 class ApiToken(Base):
-    """A bearer token, stored as its SHA-256 only."""
+    """A bearer token, stored as its SHA-256 only. With a `merchant_id` it opens that merchant's seat alone."""
 
     __tablename__ = "api_tokens"
 
@@ -137,6 +137,7 @@ class ApiToken(Base):
     name: Mapped[str] = mapped_column(String(80))
     scopes: Mapped[str] = mapped_column(String(60), default=" ".join(SCOPES))
     method: Mapped[str] = mapped_column(String(16), server_default="totp")
+    merchant_id: Mapped[int | None] = mapped_column(ForeignKey("merchants.id"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

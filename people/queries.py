@@ -73,7 +73,7 @@ _BY_TOKEN = Statement(
         ApiToken.token_hash == bindparam("token_hash"),
         ApiToken.expires_at > bindparam("now", type_=UtcDateTime),
         ApiToken.revoked_at.is_(None),
-        more=(ApiToken.scopes, ApiToken.method, ApiToken.last_used_at),
+        more=(ApiToken.scopes, ApiToken.method, ApiToken.last_used_at, ApiToken.merchant_id.label("only_merchant")),
     ).join(ApiToken, ApiToken.person_id == Person.id)
 )
 
@@ -85,7 +85,8 @@ def by_token(token: str, *, now: datetime) -> tuple[Identity, datetime | None] |
     if identity is None:
         return None
     first = rows[0]
-    return replace(identity, scopes=tuple(first.scopes.split()), method=first.method), first.last_used_at
+    identity = replace(identity, scopes=tuple(first.scopes.split()), method=first.method)
+    return identity.only_for(first.only_merchant), first.last_used_at
 
 
 _BY_SIGN_IN = Statement(

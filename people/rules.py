@@ -128,6 +128,18 @@ class Identity:
             seats = ()
         return replace(self, seats=seats, method=method)
 
+    def only_for(self, merchant_id: int | None) -> "Identity":
+        """Return what a token of one merchant opens: that merchant's seat, no other, and no membership.
+
+        >>> seats = (Seat("merchant", merchant_id=2), Seat("merchant", merchant_id=3), Seat("operator"))
+        >>> Identity(1, "a", "1", member_id=7, seats=seats).only_for(2).roles
+        ['merchant']
+        """
+        if merchant_id is None:
+            return self
+        own = tuple(seat for seat in self.seats if seat.merchant_id == merchant_id)
+        return replace(self, member_id=None, member_union_id=None, seats=own)
+
     def may(self, audience: str, method: str) -> bool:
         """Return whether a token's scopes allow a request."""
         return needed_scope(audience, method) in self.scopes

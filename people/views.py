@@ -93,6 +93,7 @@ def make_token() -> ResponseReturnValue:
             scopes=request.form.getlist("scopes"),
             days=as_id(request.form.get("days", "90")) or 0,
             method=who().method,
+            merchant_id=who().merchant_id if "only_merchant" in request.form else None,
             actor_id=who().person_id,
             now=clock.now(),
         )

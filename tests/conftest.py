@@ -195,7 +195,7 @@ class Listening(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line that says too much."""
-        if not record.name.startswith(("sqlalchemy", "alembic", "asyncio")):
+        if not record.name.startswith(("sqlalchemy", "alembic", "asyncio", "botocore")):
             line = logging.Formatter("%(message)s").format(record)
             if SECRET_LOOKING.search(line):
                 self.told.append(f"{record.name}: {line[:300]}")

@@ -12,26 +12,34 @@ from flask_smorest import Api
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import catalog.api
+import catalog.views
 import orders.api.choices
+import orders.api.hooks
 import orders.api.member
 import orders.api.merchant
 import orders.api.money
 import orders.api.operator
 import orders.api.papers
+import orders.api.statements
 import orders.api.union
 import orders.api.webhooks
 import orders.views_choices
+import orders.views_evidence
 import orders.views_grants
+import orders.views_hooks
 import orders.views_member
 import orders.views_merchant
 import orders.views_money
 import orders.views_operator
+import orders.views_pickup
 import orders.views_privacy
+import orders.views_statements
 import orders.views_union
 import people.api
 import people.views
 import voucher.api
 import voucher.views
+from catalog.rules import picture_path
 from finance.gateway import providers
 from finance.gateway.bank import Bank
 from finance.gateway.providers import Provider
@@ -43,6 +51,7 @@ from kernel.clock import local
 from kernel.db import db, prepare_engine
 from kernel.errors import NotFound
 from kernel.money import yuan
+from kernel.pictures import at_width
 from voucher import queries as voucher_queries
 from web import access, auditing, cli, health, pages, problems, signing
 from web.settings import INSTANCE, ROOT, Settings, read
@@ -67,10 +76,20 @@ API_BLUEPRINTS = (
     orders.api.operator.bp,
     orders.api.money.bp,
     orders.api.webhooks.bp,
+    orders.api.hooks.bp,
+    orders.api.statements.merchant,
+    orders.api.statements.operator,
     auditing.api,
 )
 PAGE_BLUEPRINTS = (
     pages.bp,
+    catalog.views.pictures,
+    catalog.views.merchant,
+    catalog.views.operator,
+    orders.views_pickup.operator,
+    orders.views_hooks.bp,
+    orders.views_evidence.member,
+    orders.views_evidence.signed_in,
     orders.views_member.shop,
     orders.views_member.bp,
     orders.views_union.bp,
@@ -78,6 +97,8 @@ PAGE_BLUEPRINTS = (
     orders.views_choices.union,
     orders.views_choices.merchant,
     orders.views_merchant.bp,
+    orders.views_statements.merchant,
+    orders.views_statements.operator,
     orders.views_operator.bp,
     orders.views_money.bp,
     orders.views_privacy.own,
@@ -214,6 +235,8 @@ def _for_templates() -> dict[str, Any]:
         "who": g.get("identity"),
         "locale": str(get_locale()),
         "local_time": _local_time,
+        "picture_path": picture_path,
+        "at_width": at_width,
     }
 
 

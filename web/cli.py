@@ -11,13 +11,15 @@ import click
 from flask import Flask
 from flask_migrate import upgrade
 
+from catalog import services as catalog_services
+from finance.settlement import services as settlement
 from kernel import audit as kernel_audit
 from kernel import clock, jobs
 from kernel.db import db
 from kernel.errors import DomainError
 from orders import queries as order_queries
 from orders.queries import money as money_queries
-from orders.services import granting, placing, reconciling, rostering, tending, warning
+from orders.services import granting, placing, reconciling, rostering, tending, warning, webhooks
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
@@ -180,7 +182,8 @@ def sweep() -> None:
             ended += vouchers
         lapsed = granting.lapse_due(now=clock.now())
         done = tending.tend(second_person_fen=read().second_person_fen, now=clock.now())
-        click.echo(f"{total} orders expired, {ended} vouchers ended, {lapsed} gifts lapsed")
+        closed = settlement.close_due(now=clock.now())
+        click.echo(f"{total} orders expired, {ended} vouchers ended, {lapsed} gifts lapsed, {closed} statements closed")
         click.echo(", ".join(f"{count} {what}" for what, count in done.items()))
 
 
@@ -240,9 +243,13 @@ def worker(until_parent_exits: bool, every: float) -> None:
                 tending.tend(second_person_fen=settings.second_person_fen, now=clock.now())
                 reconciling.reconcile_nightly(now=clock.now())
                 messages.deliver(sender, key=key, now=clock.now())
+                catalog_services.note_low_stocks(now=clock.now())
+                webhooks.note(now=clock.now())
+                webhooks.deliver(key=key, private=settings.webhook_private, now=clock.now())
                 if clock.now() >= tidy_at:
                     entry.forget_old(now=clock.now())
                     rostering.forget_old(now=clock.now())
+                    settlement.close_due(now=clock.now())
                     tidy_at = clock.now() + timedelta(hours=1)
             except Exception:  # the database may be away for a moment; the next look tries again
                 app.logger.exception("the worker's look failed")

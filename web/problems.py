@@ -10,7 +10,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from werkzeug.exceptions import HTTPException
 
 from kernel.doors import said
-from kernel.errors import DomainError, Invalid
+from kernel.errors import DomainError, Invalid, flat
 
 log = logging.getLogger("huigong")
 
@@ -139,20 +139,3 @@ def _is_from_own_form() -> bool:
         and request.referrer
         and request.referrer.startswith(request.host_url)
     )
-
-
-def flat(messages: Any, prefix: str = "") -> dict[str, list[str]]:
-    """Return marshmallow's nested messages by dotted field, as api.md has them.
-
-    >>> flat({"lines": {0: {"quantity": ["too small"]}}})
-    {'lines.0.quantity': ['too small']}
-    """
-    if isinstance(messages, str):
-        return {prefix or "_schema": [messages]}
-    if isinstance(messages, list):
-        return {prefix or "_schema": [str(message) for message in messages]}
-    found: dict[str, list[str]] = {}
-    for name, inner in messages.items():
-        part = "" if name == "_schema" else str(name)
-        found |= flat(inner, ".".join(filter(None, (prefix, part))))
-    return found

@@ -41,6 +41,8 @@ NAMES = (
     "HUIGONG_STRIPE_WEBHOOK_SECRET",
     "HUIGONG_STRIPE_API_BASE",
     "HUIGONG_STRIPE_SECONDS",
+    "HUIGONG_SHIP_SECONDS",
+    "HUIGONG_WEBHOOK_PRIVATE",
     "HUIGONG_FILES",
     "HUIGONG_BUCKET_ENDPOINT",
     "HUIGONG_BUCKET_KEY",
@@ -90,6 +92,8 @@ class Settings:
     stripe_webhook_secret: str = ""
     stripe_api_base: str = ""
     stripe_seconds: float = 15
+    ship_seconds: int = 3 * 86400
+    webhook_private: bool = True
     files: str = str(INSTANCE / "files")
     bucket_endpoint: str = ""
     bucket_key: str = ""
@@ -151,6 +155,8 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         stripe_webhook_secret=environ.get("HUIGONG_STRIPE_WEBHOOK_SECRET", "").strip(),
         stripe_api_base=environ.get("HUIGONG_STRIPE_API_BASE", "").strip().rstrip("/"),
         stripe_seconds=_whole(environ, "HUIGONG_STRIPE_SECONDS", 15, least=1),
+        ship_seconds=_whole(environ, "HUIGONG_SHIP_SECONDS", 3 * 86400, least=60),
+        webhook_private=_switch(environ, "HUIGONG_WEBHOOK_PRIVATE", not production),
         files=environ.get("HUIGONG_FILES", "") or str(INSTANCE / "files"),
         bucket_endpoint=environ.get("HUIGONG_BUCKET_ENDPOINT", ""),
         bucket_key=environ.get("HUIGONG_BUCKET_KEY", ""),

@@ -1,12 +1,13 @@
 """Reads of the ledger: histories, balances, and the proof that balances are the sums of their postings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Row, Subquery, case, cast, func, or_, select, union_all
+from sqlalchemy import BigInteger, ColumnElement, Row, Subquery, and_, case, cast, func, or_, select, union_all
 
 from finance.ledger.models import PostingRow
-from finance.ledger.rules import CASH, STOCK_AVAILABLE, VOUCHER_BALANCE
+from finance.ledger.rules import CASH, STOCK_AVAILABLE, STOCK_HELD, STOCK_SOLD, VOUCHER_BALANCE
 from kernel.db import db
 
 
@@ -96,6 +97,40 @@ def pack_history(pack_id: int, *, limit: int, before: int | None = None) -> Sequ
     if before is not None:
         query = query.where(PostingRow.id < before)
     return db.session.execute(query).all()
+
+
+def sold_since(pack_ids: Iterable[int], since: datetime) -> dict[int, int]:
+    """Return how many of each pack were sold since a moment, those given back before they left taken off."""
+    signed = case(
+        (and_(PostingRow.debit == STOCK_HELD, PostingRow.credit == STOCK_SOLD), PostingRow.amount),
+        (and_(PostingRow.debit == STOCK_SOLD, PostingRow.credit == STOCK_AVAILABLE), -PostingRow.amount),
+        else_=0,
+    )
+    query = (
+        select(PostingRow.pack_id, func.sum(signed))
+        .where(PostingRow.pack_id.in_(list(pack_ids)), PostingRow.at >= since)
+        .group_by(PostingRow.pack_id)
+    )
+    return {int(pack_id): int(count) for pack_id, count in db.session.execute(query) if pack_id is not None}
+
+
+def available_changes(pack_id: int, since: datetime) -> Sequence[tuple[datetime, int]]:
+    """Return when and by how much a pack's available stock changed since a moment, the oldest first."""
+    change = case(
+        (PostingRow.credit == STOCK_AVAILABLE, PostingRow.amount),
+        (PostingRow.debit == STOCK_AVAILABLE, -PostingRow.amount),
+        else_=0,
+    )
+    rows = db.session.execute(
+        select(PostingRow.at, change)
+        .where(
+            PostingRow.pack_id == pack_id,
+            PostingRow.at >= since,
+            or_(PostingRow.credit == STOCK_AVAILABLE, PostingRow.debit == STOCK_AVAILABLE),
+        )
+        .order_by(PostingRow.id)
+    )
+    return [(at, int(amount)) for at, amount in rows]
 
 
 def balances(*owners: str, where: ColumnElement[bool] | None = None) -> Subquery:

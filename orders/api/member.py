@@ -6,16 +6,17 @@ from flask import current_app, request, url_for
 from flask.views import MethodView
 
 from kernel import clock
-from kernel.doors import ApiBlueprint, json_answer, locale_of, once, who
+from kernel.doors import ApiBlueprint, json_answer, locale_of, once, upload, who
 from kernel.ids import as_id
 from kernel.paging import decode_cursor
+from kernel.pictures import at_width
 from kernel.schemas import PageArgs, page
 from orders import queries, schemas
 from orders.queries import grants as grant_queries
 from orders.queries import refunds as refund_queries
 from orders.queries import why as why_queries
 from orders.rules import Wanted
-from orders.services import fulfilment, granting, paying, placing, refunding
+from orders.services import evidence, fulfilment, granting, paying, pickup, placing, refunding
 
 bp = ApiBlueprint(
     "api_member_orders", __name__, audience="member", url_prefix="/api/v1", description="A member's quotes and orders"
@@ -159,6 +160,29 @@ def appeal(body: dict[str, Any], number: str, refund: str) -> Any:
     now = clock.now()
     refunding.appeal(number=number, refund=refund, member_id=who().member_id, reason=body["reason"], now=now)
     return refund_queries.refund(as_id(refund) or 0, now=now)
+
+
+@bp.route("/orders/<number>/refunds/<refund>/pictures", methods=["POST"])
+@bp.response(201)
+def add_picture(number: str, refund: str) -> Any:
+    """Show what arrived: a picture (JPEG, PNG or WebP) in the field `file`, up to six a refund."""
+    name = evidence.add_picture(
+        number=number,
+        refund=refund,
+        member_id=who().member_id,
+        content=upload()[0],
+        store=current_app.config["FILES"],
+        now=clock.now(),
+    )
+    return {"picture": f"/refund-pictures/{at_width(name, 1280)}"}
+
+
+@bp.route("/orders/<number>/parcels/<parcel>/pickup-code", methods=["POST"])
+@bp.response(200, schemas.PickupCode)
+def pickup_code(number: str, parcel: str) -> Any:
+    """The code that collects a parcel, the same each time; show it as digits or as a QR code."""
+    code = pickup.code_for(number=number, parcel=parcel, member_id=who().member_id, now=clock.now())
+    return {"code": code}
 
 
 @bp.route("/orders/<number>/parcels/<parcel>/receive", methods=["POST"])

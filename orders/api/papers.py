@@ -11,9 +11,10 @@ from finance.gateway import queries as gateway_queries
 from kernel import clock, files
 from kernel.doors import ApiBlueprint, json_answer, once, who
 from kernel.errors import Invalid, NotFound
-from orders import papers, queries, union_schemas
+from orders import queries, union_schemas
 from orders.api.choices import link_of
 from orders.api.union import as_officer
+from orders.papers import unions as papers
 from orders.queries import unions as union_queries
 from orders.services import handing_in, invoicing, rostering
 from people import queries as people_queries

@@ -2,6 +2,7 @@
 
 from orders.queries.orders import (
     OrderView,
+    PackageView,
     ParcelView,
     basket,
     due,
@@ -15,8 +16,10 @@ from orders.queries.orders import (
     orders_of_member,
     orders_of_union,
     parcel_of_merchant,
+    parcels_by_id,
     parcels_from_lines,
     parcels_of_merchant,
+    parcels_waiting,
     recipients_of,
     status_now,
 )
@@ -24,6 +27,7 @@ from orders.queries.report import all_breaches, breaches, campaign_report, proof
 
 __all__ = [
     "OrderView",
+    "PackageView",
     "ParcelView",
     "all_breaches",
     "basket",
@@ -40,8 +44,10 @@ __all__ = [
     "orders_of_member",
     "orders_of_union",
     "parcel_of_merchant",
+    "parcels_by_id",
     "parcels_from_lines",
     "parcels_of_merchant",
+    "parcels_waiting",
     "proof",
     "recipients_of",
     "report",

@@ -1,11 +1,11 @@
 """Reads of orders, parcels and rosters; and the one statement a basket is priced from."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, String, and_, bindparam, func, literal, or_, select
+from sqlalchemy import Row, Select, String, and_, bindparam, case, func, literal, or_, select
 
 from catalog import queries as catalog_queries
 from kernel.db import Id, UtcDateTime, db
@@ -13,10 +13,30 @@ from kernel.errors import NotFound
 from kernel.ids import as_id
 from kernel.paging import Page, page_of
 from kernel.statements import Statement, fetch
-from orders.models import Order, OrderLine, Parcel, Recipient, UnionTerms
+from orders.carriers import tracking_link
+from orders.models import Order, OrderLine, Parcel, ParcelPackage, Recipient, UnionTerms
 from orders.rules import REFUNDABLE, UNION_BUYER, Line, parcel_id
 from people import queries as people_queries
 from voucher import queries as voucher_queries
+
+SHIP_SECONDS = 3 * 86400
+"""Within what time after payment a parcel is to be sent, where the settings say nothing else."""
+
+
+@dataclass(frozen=True)
+class PackageView:
+    """One package of a parcel; `units` by line number, empty where it held everything."""
+
+    package_no: int
+    carrier: str
+    tracking_no: str
+    shipped_at: datetime
+    units: dict[int, int]
+
+    @property
+    def link(self) -> str | None:
+        """Where it is followed."""
+        return tracking_link(self.carrier, self.tracking_no)
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,19 @@ class ParcelView:
     placed_at: datetime | None = None
     paid_at: datetime | None = None
     buyer_kind: str = "member"
+    packages: tuple[PackageView, ...] = ()
+    due_at: datetime | None = None
+    overdue: bool = False
+
+    @property
+    def link(self) -> str | None:
+        """Where its last package is followed."""
+        return tracking_link(self.carrier, self.tracking_no)
+
+    @property
+    def is_pickup(self) -> bool:
+        """Whether its buyer collects it."""
+        return self.delivery.get("kind") == "pickup"
 
 
 @dataclass(frozen=True)
@@ -223,6 +256,8 @@ def lines_of(order_ids: Iterable[int]) -> dict[int, list[Line]]:
                 row.parcel_no,
                 row.refund_asked,
                 row.refunded,
+                row.shipped,
+                row.withdrawn,
             )
         )
     return found
@@ -445,53 +480,117 @@ def due_holding(pack_ids: Iterable[int], *, now: datetime) -> list[int]:
 
 
 def parcels_of_merchant(
-    merchant_id: int | None, *, status: str | None, limit: int, before: int | None = None, now: datetime
+    merchant_id: int | None,
+    *,
+    status: str | None,
+    limit: int,
+    before: int | None = None,
+    overdue: bool = False,
+    oldest_first: bool = False,
+    ship_seconds: int = SHIP_SECONDS,
+    now: datetime,
 ) -> Page[ParcelView]:
-    """Return a merchant's parcels, newest first, with what their labels need."""
+    """Return a merchant's parcels, newest first, with what their labels need; only those `overdue` where asked.
+
+    The first page `oldest_first` is what to send first.
+    """
     query = select(Parcel, Order).join(Order, Order.id == Parcel.order_id).where(Parcel.merchant_id == merchant_id)
     if status is not None:
         query = query.where(Parcel.status == status)
+    if overdue:
+        late = now - timedelta(seconds=ship_seconds)
+        query = query.where(Parcel.status == "to_ship", Order.paid_at <= late)
     if before is not None:
         query = query.where(Parcel.order_id < before)
-    rows = db.session.execute(
-        query.order_by(Parcel.order_id.desc()).limit(limit + 1).execution_options(populate_existing=True)
-    ).all()
+    order = Parcel.order_id if oldest_first else Parcel.order_id.desc()
+    rows = db.session.execute(query.order_by(order).limit(limit + 1).execution_options(populate_existing=True)).all()
     page = page_of(rows, limit=limit, key=lambda row: row.Parcel.order_id)
-    lines = lines_of(row.Order.id for row in page.items)
-    return Page(
-        items=[_with_label(_parcel_view(row.Parcel, lines[row.Order.id]), row.Order) for row in page.items],
-        next_cursor=page.next_cursor,
-    )
+    return Page(items=_with_labels(page.items, ship_seconds=ship_seconds, now=now), next_cursor=page.next_cursor)
 
 
-def _with_label(parcel: ParcelView, order: Order) -> ParcelView:
-    return ParcelView(
-        **{
-            **parcel.__dict__,
-            "delivery": order.delivery,
-            "placed_at": order.placed_at,
-            "paid_at": order.paid_at,
-            "buyer_kind": order.buyer_kind,
-        }
-    )
-
-
-def parcel_of_merchant(text: str, *, merchant_id: int | None) -> ParcelView:
-    """Return a merchant's own parcel; raise NotFound, also for another's."""
-    order_text, _, number_text = text.partition("-")
+def parcels_waiting(merchant_id: int | None, *, ship_seconds: int = SHIP_SECONDS, now: datetime) -> tuple[int, int]:
+    """Return how many parcels a merchant has to send, and how many of them should have left by now."""
+    late = case((Order.paid_at <= now - timedelta(seconds=ship_seconds), 1), else_=0)
     row = db.session.execute(
+        select(func.count(), func.coalesce(func.sum(late), 0))
+        .select_from(Parcel)
+        .join(Order, Order.id == Parcel.order_id)
+        .where(Parcel.merchant_id == merchant_id, Parcel.status == "to_ship")
+    ).one()
+    return int(row[0]), int(row[1])
+
+
+def _with_labels(rows: Sequence[Row[Any]], *, ship_seconds: int, now: datetime | None) -> list[ParcelView]:
+    lines = lines_of(row.Order.id for row in rows)
+    packages = _packages_of({row.Order.id for row in rows})
+    views = []
+    for row in rows:
+        parcel = _parcel_view(row.Parcel, lines[row.Order.id])
+        due_at = row.Order.paid_at + timedelta(seconds=ship_seconds) if row.Order.paid_at else None
+        views.append(
+            replace(
+                parcel,
+                delivery=row.Order.delivery,
+                placed_at=row.Order.placed_at,
+                paid_at=row.Order.paid_at,
+                buyer_kind=row.Order.buyer_kind,
+                packages=tuple(packages.get((parcel.order_id, parcel.parcel_no), ())),
+                due_at=due_at,
+                overdue=bool(now and due_at and due_at <= now and parcel.status == "to_ship"),
+            )
+        )
+    return views
+
+
+def _packages_of(order_ids: Iterable[int]) -> dict[tuple[int, int], list[PackageView]]:
+    found: dict[tuple[int, int], list[PackageView]] = {}
+    rows = db.session.scalars(
+        select(ParcelPackage)
+        .where(ParcelPackage.order_id.in_(set(order_ids)))
+        .order_by(ParcelPackage.order_id, ParcelPackage.parcel_no, ParcelPackage.package_no)
+        .execution_options(populate_existing=True)
+    )
+    for row in rows:
+        units = {int(line_no): count for line_no, count in row.units.items()}
+        package = PackageView(row.package_no, row.carrier, row.tracking_no, row.shipped_at, units)
+        found.setdefault((row.order_id, row.parcel_no), []).append(package)
+    return found
+
+
+def parcels_by_id(
+    texts: Iterable[str], *, merchant_id: int | None, ship_seconds: int = SHIP_SECONDS, now: datetime | None = None
+) -> list[ParcelView]:
+    """Return a merchant's own parcels by name, in the order of the names; unknown ones and another's are left out."""
+    wanted = {parsed: None for text in texts if (parsed := parse_parcel(text)) is not None}
+    rows = db.session.execute(
         select(Parcel, Order)
         .join(Order, Order.id == Parcel.order_id)
-        .where(
-            Parcel.order_id == as_id(order_text),
-            Parcel.parcel_no == (as_id(number_text) or -1) % 10**6,
-            Parcel.merchant_id == merchant_id,
-        )
+        .where(Parcel.order_id.in_({order_id for order_id, _ in wanted}), Parcel.merchant_id == merchant_id)
         .execution_options(populate_existing=True)
-    ).one_or_none()
-    if row is None:
+    ).all()
+    views = {(one.order_id, one.parcel_no): one for one in _with_labels(rows, ship_seconds=ship_seconds, now=now)}
+    return [views[one] for one in wanted if one in views]
+
+
+def parse_parcel(text: str) -> tuple[int, int] | None:
+    """Return the order's id and the parcel's number that a parcel's name names; None for what is none.
+
+    >>> parse_parcel("42-1"), parse_parcel("42"), parse_parcel("x-1")
+    ((42, 1), None, None)
+    """
+    order_text, _, number_text = text.strip().partition("-")
+    order_id, number = as_id(order_text), as_id(number_text)
+    return None if order_id is None or number is None or number > 10**6 else (order_id, number)
+
+
+def parcel_of_merchant(
+    text: str, *, merchant_id: int | None, ship_seconds: int = SHIP_SECONDS, now: datetime | None = None
+) -> ParcelView:
+    """Return a merchant's own parcel; raise NotFound, also for another's."""
+    found = parcels_by_id([text], merchant_id=merchant_id, ship_seconds=ship_seconds, now=now)
+    if not found:
         raise NotFound("没有这个包裹。")
-    return _with_label(_parcel_view(row.Parcel, lines_of([row.Order.id])[row.Order.id]), row.Order)
+    return found[0]
 
 
 def recipients_of(order_id: int, *, limit: int = 20000) -> Sequence[Recipient]:

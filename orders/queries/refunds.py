@@ -11,7 +11,7 @@ from kernel.db import db
 from kernel.errors import NotFound
 from kernel.ids import as_id
 from kernel.paging import Page, page_of
-from orders.models import Order, OrderRefund, RefundLine, RefundPart
+from orders.models import Order, OrderRefund, RefundLine, RefundPart, RefundPicture
 from orders.queries.orders import lines_of
 from orders.rules import GiveBack, Line, give_back, refund_status
 from voucher import queries as voucher_queries
@@ -40,6 +40,7 @@ class PartView:
     appeal_reason: str | None
     final: bool
     lines: tuple[tuple[Line, int], ...]
+    pictures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class RefundView:
 
 
 def _views(rows: Sequence[Row[Any]]) -> list[PartView]:
+    if not rows:
+        return []
     refund_ids = {row.RefundPart.refund_id for row in rows}
     lines = {
         (order_id, line.line_no): line
@@ -81,6 +84,13 @@ def _views(rows: Sequence[Row[Any]]) -> list[PartView]:
         select(RefundLine).where(RefundLine.refund_id.in_(refund_ids)).order_by(RefundLine.line_no)
     ):
         units.setdefault((line.refund_id, line.merchant_id), []).append((line.line_no, line.quantity))
+    pictures: dict[int, list[str]] = {}
+    for refund_id, name in db.session.execute(
+        select(RefundPicture.refund_id, RefundPicture.name)
+        .where(RefundPicture.refund_id.in_(refund_ids))
+        .order_by(RefundPicture.added_at)
+    ):
+        pictures.setdefault(refund_id, []).append(name)
     views = []
     for row in rows:
         part, refund = row.RefundPart, row.OrderRefund
@@ -108,6 +118,7 @@ def _views(rows: Sequence[Row[Any]]) -> list[PartView]:
                 appeal_reason=part.appeal_reason,
                 final=part.final,
                 lines=own,
+                pictures=tuple(pictures.get(part.refund_id, ())),
             )
         )
     return views

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Row, Subquery, func, select
 from catalog import queries as catalog_queries
 from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
+from finance.settlement import queries as settlement_queries
 from kernel.db import db, snapshot
 from orders.models import Order, OrderLine
 from orders.queries import grants
@@ -206,5 +207,5 @@ def proof() -> list[str]:
 
 
 def all_breaches() -> list[str]:
-    """Return every breach of the five conservation rules as the caller's transaction sees them."""
-    return [*voucher_queries.breaches(), *catalog_queries.breaches(), *breaches()]
+    """Return every breach of the five conservation rules, and of statements, as the caller's transaction sees them."""
+    return [*voucher_queries.breaches(), *catalog_queries.breaches(), *breaches(), *settlement_queries.breaches()]

@@ -8,43 +8,181 @@ from sqlalchemy import delete, insert, select, update
 
 from catalog import steps as catalog_steps
 from kernel import audit
-from kernel.db import db, rows_changed, transaction
+from kernel.db import db, transaction
 from kernel.errors import Invalid, NotFound, StateConflict
+from kernel.sheets import Fault, Rows
 from orders import queries
-from orders.models import Order, OrderLine, Parcel, ParcelFault
+from orders import shipments as sheet
+from orders.models import Order, OrderLine, Parcel, ParcelFault, ParcelPackage
 from orders.queries import OrderView, ParcelView
 from orders.rules import Wanted, quantities_of, status_after_shipping
+from orders.shipments import Shipment
 
 
-def ship(*, parcel: str, merchant_id: int | None, carrier: str, tracking_no: str, now: datetime) -> ParcelView:
-    """A merchant ships one of its parcels. Raises NotFound for another's, StateConflict where it has left already."""
+def ship(
+    *,
+    parcel: str,
+    merchant_id: int | None,
+    carrier: str,
+    tracking_no: str,
+    units: Mapping[int, int] | None = None,
+    now: datetime,
+) -> ParcelView:
+    """A merchant ships one of its parcels, or `units` of it (by line number) in a package of their own.
+
+    Raises NotFound for another's, StateConflict where it has left already, Invalid for more than is still to be sent.
+    """
     found = queries.parcel_of_merchant(parcel, merchant_id=merchant_id)
     with transaction():
-        _lock(found.order_id)
-        shipped = rows_changed(
-            update(Parcel)
+        _ship(found, merchant_id=merchant_id, carrier=carrier, tracking_no=tracking_no, units=units, now=now)
+    return queries.parcel_of_merchant(parcel, merchant_id=merchant_id, now=now)
+
+
+def ship_by_sheet(*, merchant_id: int, rows: Rows, partial: bool, now: datetime) -> dict[str, Any]:
+    """Ship the parcels that a spreadsheet's rows name: all of them or nothing, or the good rows only if asked.
+
+    A row that says what is so already (the same carrier and number) is accepted and changes nothing, so a sheet may
+    be sent again. Returns how many rows were accepted and rejected, and each fault with its row.
+    """
+    shipments, faults, total = sheet.check(rows)
+    own = {one.id: one for one in queries.parcels_by_id([row.parcel for row in shipments], merchant_id=merchant_id)}
+    done: list[dict[str, Any]] = []
+    try:
+        with transaction():
+            # Orders are locked in the order of their ids, whatever the order of the rows.
+            for row in sorted(shipments, key=lambda one: _order_of(own.get(one.parcel))):
+                fault = _ship_row(own.get(row.parcel), row, merchant_id=merchant_id, now=now)
+                if fault is None:
+                    done.append({"row": row.row, "parcel_id": row.parcel})
+                else:
+                    faults.append(fault)
+            if faults and not partial:
+                raise _NothingOfIt
+    except _NothingOfIt:
+        done = []
+    return {
+        "accepted": len(done),
+        "rejected": total - len(done),
+        "errors": [fault.__dict__ for fault in sorted(faults, key=lambda fault: fault.row)],
+        "rows": sorted(done, key=lambda one: int(one["row"])),
+    }
+
+
+class _NothingOfIt(Exception):
+    """A row is wrong, so the whole sheet is rolled back."""
+
+
+def _order_of(parcel: ParcelView | None) -> tuple[int, int]:
+    return (parcel.order_id, parcel.parcel_no) if parcel is not None else (0, 0)
+
+
+def _ship_row(parcel: ParcelView | None, row: Shipment, *, merchant_id: int, now: datetime) -> Fault | None:
+    column = sheet.COLUMN_NAMES["parcel"]
+    if parcel is None:
+        return Fault(row.row, column, "没有这个包裹。")
+    if (parcel.status, parcel.carrier, parcel.tracking_no) == ("shipped", row.carrier, row.tracking_no):
+        return None
+    try:
+        _ship(parcel, merchant_id=merchant_id, carrier=row.carrier, tracking_no=row.tracking_no, units=None, now=now)
+    except StateConflict as refused:
+        return Fault(row.row, column, refused.message)
+    return None
+
+
+def _ship(
+    found: ParcelView,
+    *,
+    merchant_id: int | None,
+    carrier: str,
+    tracking_no: str,
+    units: Mapping[int, int] | None,
+    now: datetime,
+) -> None:
+    """Send what is still to be sent, or some of it, within the caller's transaction."""
+    lock_order(found.order_id)
+    # Read again under the lock: a refund may have taken units out meanwhile.
+    fresh = queries.parcel_of_merchant(found.id, merchant_id=merchant_id)
+    if fresh.status != "to_ship":
+        raise StateConflict("这个包裹已经发货或已取消。")
+    left = {line.line_no: line.to_send for line in fresh.lines if line.to_send > 0}
+    sent = dict(left) if units is None else {line_no: count for line_no, count in units.items() if count > 0}
+    if not sent or any(count > left.get(line_no, 0) for line_no, count in sent.items()):
+        raise Invalid("发出的份数超过了还没发的份数。", errors={"lines": ["发出的份数超过了还没发的份数。"]})
+    for line_no, count in sorted(sent.items()):
+        db.session.execute(
+            update(OrderLine)
+            .where(OrderLine.order_id == fresh.order_id, OrderLine.line_no == line_no)
+            .values(shipped=OrderLine.shipped + count),
+            execution_options={"synchronize_session": False},
+        )
+    db.session.execute(
+        insert(ParcelPackage).values(
+            order_id=fresh.order_id,
+            parcel_no=fresh.parcel_no,
+            package_no=len(fresh.packages) + 1,
+            carrier=carrier,
+            tracking_no=tracking_no,
+            units={str(line_no): count for line_no, count in sent.items()},
+            shipped_at=now,
+        )
+    )
+    whole = sent == left
+    db.session.execute(
+        update(Parcel)
+        .where(Parcel.order_id == fresh.order_id, Parcel.parcel_no == fresh.parcel_no)
+        .values(carrier=carrier, tracking_no=tracking_no, shipped_at=now, status="shipped" if whole else "to_ship")
+    )
+    move_order(fresh.order_id)
+    packs = {line.line_no: line.pack_id for line in fresh.lines}
+    catalog_steps.ship(quantities_of([Wanted(packs[line_no], count) for line_no, count in sent.items()]))
+    after: dict[str, Any] = {"carrier": carrier, "tracking_no": tracking_no}
+    audit.record("parcel.ship", f"parcel:{fresh.id}", now=now, after=after if whole else after | {"units": sent})
+
+
+def send_all(parcel: ParcelView, *, carrier: str, tracking_no: str, now: datetime) -> None:
+    """Send all of a parcel that is still to be sent, within the caller's transaction."""
+    _ship(parcel, merchant_id=parcel.merchant_id, carrier=carrier, tracking_no=tracking_no, units=None, now=now)
+
+
+def correct(
+    *,
+    parcel: str,
+    merchant_id: int | None,
+    carrier: str,
+    tracking_no: str,
+    package_no: int | None = None,
+    now: datetime,
+) -> ParcelView:
+    """A merchant mends a package's carrier and number (the last one's where none is named).
+
+    Raises NotFound for another's parcel or no such package, StateConflict before it has left and once it has arrived.
+    """
+    found = queries.parcel_of_merchant(parcel, merchant_id=merchant_id)
+    with transaction():
+        lock_order(found.order_id)
+        fresh = queries.parcel_of_merchant(parcel, merchant_id=merchant_id)
+        if fresh.status == "delivered" or not fresh.packages:
+            raise StateConflict("这个包裹还没有发货，或已经签收，运单号不能改。")
+        number = package_no or fresh.packages[-1].package_no
+        old = next((one for one in fresh.packages if one.package_no == number), None)
+        if old is None:
+            raise NotFound("没有这个包裹。")
+        values = {"carrier": carrier, "tracking_no": tracking_no}
+        db.session.execute(
+            update(ParcelPackage)
             .where(
-                Parcel.order_id == found.order_id,
-                Parcel.parcel_no == found.parcel_no,
-                Parcel.merchant_id == merchant_id,
-                Parcel.status == "to_ship",
+                ParcelPackage.order_id == fresh.order_id,
+                ParcelPackage.parcel_no == fresh.parcel_no,
+                ParcelPackage.package_no == number,
             )
-            .values(status="shipped", carrier=carrier, tracking_no=tracking_no, shipped_at=now)
+            .values(**values)
         )
-        if shipped == 0:
-            raise StateConflict("这个包裹已经发货或已取消。")
-        _move_order(found.order_id)
-        rows = db.session.execute(
-            select(OrderLine.pack_id, OrderLine.quantity - OrderLine.refunded).where(
-                OrderLine.order_id == found.order_id,
-                OrderLine.parcel_no == found.parcel_no,
-                OrderLine.quantity > OrderLine.refunded,
-            )
-        )
-        catalog_steps.ship(quantities_of([Wanted(pack_id, quantity) for pack_id, quantity in rows]))
-        sent = {"carrier": carrier, "tracking_no": tracking_no}
-        audit.record("parcel.ship", f"parcel:{found.id}", now=now, after=sent)
-    return queries.parcel_of_merchant(parcel, merchant_id=merchant_id)
+        if number == fresh.packages[-1].package_no:
+            own = (Parcel.order_id == fresh.order_id, Parcel.parcel_no == fresh.parcel_no)
+            db.session.execute(update(Parcel).where(*own).values(**values))
+        before = {"carrier": old.carrier, "tracking_no": old.tracking_no}
+        audit.record("parcel.correct", f"parcel:{fresh.id}", now=now, before=before, after=values)
+    return queries.parcel_of_merchant(parcel, merchant_id=merchant_id, now=now)
 
 
 def receive(*, number: str, parcel: str, member_id: int | None, now: datetime) -> OrderView:
@@ -72,7 +210,7 @@ def receive_for_union(
         return _received(order, own, now=now) or queries.order_of_union(number, union_id=union_id, now=now)
     rows = _faults(own, faults, now=now)
     with transaction():
-        _lock(order.id)
+        lock_order(order.id)
         _note_delivered(order.id, own.parcel_no, now=now)
         db.session.execute(
             delete(ParcelFault).where(ParcelFault.order_id == order.id, ParcelFault.parcel_no == own.parcel_no)
@@ -110,7 +248,7 @@ def _received(order: OrderView, own: ParcelView, *, now: datetime) -> OrderView 
     if own.status == "delivered":
         return order
     with transaction():
-        _lock(order.id)
+        lock_order(order.id)
         _note_delivered(order.id, own.parcel_no, now=now)
     return None
 
@@ -126,14 +264,16 @@ def _note_delivered(order_id: int, parcel_no: int, *, now: datetime) -> None:
         .where(Parcel.order_id == order_id, Parcel.parcel_no == parcel_no)
         .values(status="delivered", delivered_at=now)
     )
-    _move_order(order_id)
+    move_order(order_id)
 
 
-def _lock(order_id: int) -> None:
+def lock_order(order_id: int) -> None:
+    """Lock an order's row, as everybody does first."""
     db.session.execute(select(Order.id).where(Order.id == order_id).with_for_update())
 
 
-def _move_order(order_id: int) -> None:
+def move_order(order_id: int) -> None:
+    """Move an order on to what its parcels say, within the caller's transaction."""
     statuses = list(db.session.scalars(select(Parcel.status).where(Parcel.order_id == order_id)))
     db.session.execute(
         update(Order)

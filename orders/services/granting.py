@@ -23,6 +23,7 @@ from kernel.errors import Invalid, NotFound, StateConflict
 from kernel.idempotency import Answer, Once
 from kernel.ids import new_id
 from kernel.money import MAX_FEN
+from kernel.schemas import RowFault
 from orders import schemas
 from orders.models import Grant, GrantRecipient, Order, Parcel
 from orders.queries import grants as grant_queries
@@ -122,7 +123,7 @@ def make(
         members = people_queries.members_by_phone([phone for phone in phones if phone])
         faults = faults_of(rows, needs_member=gift is not None, members=members)
         if faults:
-            report = schemas.RowFault(many=True).dump([fault.__dict__ for fault in faults])
+            report = RowFault(many=True).dump([fault.__dict__ for fault in faults])
             raise Invalid("名单里有 %(count)s 处要改。", count=len(faults), rows=report)
         cost_fen = sum(line.amount_fen for line in lines)
         if cost_fen * len(rows) > MAX_FEN:

@@ -256,7 +256,10 @@ def _write_parts(
     for line_no in sorted(units):
         by_merchant[lines[line_no].merchant_id].append(lines[line_no])
     for merchant_id, own in by_merchant.items():
-        shipped = parcel_status[own[0].parcel_no] != "to_ship"
+        # Of a parcel that left in part, what is still with the merchant is given back at once, like any other.
+        shipped = parcel_status[own[0].parcel_no] != "to_ship" or any(
+            units[line.line_no] > line.quantity - line.shipped - line.withdrawn for line in own
+        )
         backs = [_back(line, units[line.line_no]) for line in own]
         db.session.execute(
             insert(RefundPart).values(
@@ -301,11 +304,17 @@ def _accept(order: Any, part: PartView, *, decided_by: int | None, now: datetime
     lines, units = _lines(order.id), _units_of(part)
     backs = [_back(lines[line_no], more) for line_no, more in units.items()]
     cash_fen, voucher_fen = sum(back.cash_fen for back in backs), sum(back.voucher_fen for back in backs)
+    # What has not left is not sent any more, and is available again; what has left stays with the buyer or comes back
+    # to the merchant's hands, who counts it in when it can be sold again.
+    kept = {
+        line_no: min(more, lines[line_no].quantity - lines[line_no].shipped - lines[line_no].withdrawn)
+        for line_no, more in units.items()
+    }
     for line_no, more in units.items():
         db.session.execute(
             update(OrderLine)
             .where(OrderLine.order_id == order.id, OrderLine.line_no == line_no)
-            .values(refunded=OrderLine.refunded + more),
+            .values(refunded=OrderLine.refunded + more, withdrawn=OrderLine.withdrawn + kept[line_no]),
             execution_options={"synchronize_session": False},
         )
     db.session.execute(
@@ -327,10 +336,10 @@ def _accept(order: Any, part: PartView, *, decided_by: int | None, now: datetime
     ]
     postings += _take_discount_back(order, voucher_fen)
     restocked: dict[int, int] = defaultdict(int)
-    if not part.shipped:
-        for line_no, more in units.items():
+    for line_no, more in kept.items():
+        if more > 0:
             restocked[lines[line_no].pack_id] += more
-        postings += catalog_steps.take_back_postings(restocked)
+    postings += catalog_steps.take_back_postings(restocked)
     ledger_steps.post(Cause("refund", name, order_id=order.id, actor_id=decided_by), postings, now=now)
     _move_on(order.id, part.parcel_no)
     if restocked:
@@ -346,21 +355,19 @@ def _take_discount_back(order: Any, amount_fen: int) -> list[Posting]:
 
 
 def _move_on(order_id: int, parcel_no: int) -> None:
-    """A parcel of which nothing is left to send is cancelled; an order of which all went back is refunded."""
-    left = [
-        (number, quantity - refunded)
-        for number, quantity, refunded in db.session.execute(
-            select(OrderLine.parcel_no, OrderLine.quantity, OrderLine.refunded).where(OrderLine.order_id == order_id)
-        )
-    ]
-    if all(rest == 0 for number, rest in left if number == parcel_no):
+    """A parcel with nothing left to send is cancelled, or has left; an order of which all went back is refunded."""
+    lines = _lines(order_id)
+    own = [line for line in lines.values() if line.parcel_no == parcel_no]
+    if all(line.quantity == line.shipped + line.withdrawn for line in own):
+        left = any(line.shipped > 0 for line in own)
         db.session.execute(
             update(Parcel)
             .where(Parcel.order_id == order_id, Parcel.parcel_no == parcel_no, Parcel.status == "to_ship")
-            .values(status="cancelled")
+            .values(status="shipped" if left else "cancelled")
         )
     statuses = list(db.session.scalars(select(Parcel.status).where(Parcel.order_id == order_id)))
-    status = "refunded" if all(rest == 0 for _, rest in left) else status_after_shipping(statuses)
+    all_back = all(line.quantity == line.refunded for line in lines.values())
+    status = "refunded" if all_back else status_after_shipping(statuses)
     db.session.execute(update(Order).where(Order.id == order_id, Order.status.in_(REFUNDABLE)).values(status=status))
 
 

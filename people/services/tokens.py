@@ -34,13 +34,15 @@ def make(
     scopes: Sequence[str],
     days: int,
     method: str = BY_TOTP,
+    merchant_id: int | None = None,
     actor_id: int | None,
     now: datetime,
 ) -> str:
     """Make a token and return it: only its hash is kept, so it is shown this once. Raises Invalid.
 
     It opens no more than `method`, the way its maker is signed in, opens: a phone in somebody's hand makes no
-    operator's token. The command line's tokens open every seat.
+    operator's token. The command line's tokens open every seat; with a `merchant_id`, that merchant's alone, as a
+    merchant's own system should have it.
     """
     if not name.strip():
         raise Invalid("请填写令牌用途。", errors={"name": ["请填写令牌用途。"]})
@@ -57,6 +59,7 @@ def make(
                 person_id=person_id,
                 name=name.strip()[:80],
                 method=method,
+                merchant_id=merchant_id,
                 scopes=" ".join(scope for scope in SCOPES if scope in scopes),
                 created_at=now,
                 expires_at=now + timedelta(days=days),
