@@ -37,6 +37,7 @@ def packs(args: dict[str, Any]) -> Any:
             region=args["region"],
             words=args["q"],
             category=args["category"],
+            channel=args["channel"],
         ),
         limit=args["limit"],
         after=decode_cursor(args["cursor"]),

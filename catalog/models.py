@@ -100,13 +100,15 @@ class Stock(Base):
     """库存, in packs: taken in = available + held + sold, and available is never below 0.
 
     `sold` counts every pack sold, `shipped` those of them that have left; what is in the merchant's hands (on hand)
-    is taken in − shipped.
+    is taken in − shipped. Where `bulk_share` is set, so many are kept for unions' orders and no more go to them;
+    `bulk_taken` is what unions' orders hold or have bought, those given back to the shelf taken off.
     """
 
     __tablename__ = "stocks"
     __table_args__ = (
         CheckConstraint("held >= 0 AND sold >= 0 AND shipped >= 0 AND shipped <= sold", name="not_negative"),
         CheckConstraint("taken_in >= held + sold", name="not_oversold"),
+        CheckConstraint("bulk_taken >= 0 AND (bulk_share IS NULL OR bulk_taken <= bulk_share)", name="bulk_share"),
     )
 
     pack_id: Mapped[int] = mapped_column(ForeignKey("gift_packs.id"), primary_key=True, autoincrement=False)
@@ -114,6 +116,8 @@ class Stock(Base):
     held: Mapped[int] = mapped_column(Id, default=0)
     sold: Mapped[int] = mapped_column(Id, default=0)
     shipped: Mapped[int] = mapped_column(Id, default=0)
+    bulk_share: Mapped[int | None] = mapped_column(Id)
+    bulk_taken: Mapped[int] = mapped_column(Id, default=0, server_default="0")
 
     @hybrid_property
     def available(self) -> int:

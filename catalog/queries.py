@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -80,6 +80,16 @@ class PackView:
     on_hand: int
     alert_below: int = LOW_STOCK
     reject_reason: str | None = None
+    bulk_share: int | None = None
+    bulk_taken: int = 0
+
+    def to(self, channel: str | None) -> "PackView":
+        """Return the pack with what is available to a channel ('member' or 'bulk'), where its stock is split."""
+        if channel is None or self.bulk_share is None:
+            return self
+        part = self.bulk_share - self.bulk_taken
+        left = min(self.available, part) if channel == "bulk" else max(self.available - part, 0)
+        return replace(self, available=left)
 
     @property
     def tier_fen(self) -> int:
@@ -121,6 +131,7 @@ class Filter:
     region: str | None = None
     words: str = ""
     category: str | None = None
+    channel: str | None = "member"
 
 
 def pack_table(pack_ids: Sequence[BindParameter[int]]) -> Subquery:
@@ -249,6 +260,8 @@ def _views(query: Select[tuple[GiftPack, Stock]]) -> list[PackView]:
             ),
             contents=contents.get(row.GiftPack.id, ()),
             available=row.Stock.available,
+            bulk_share=row.Stock.bulk_share,
+            bulk_taken=row.Stock.bulk_taken,
             held=row.Stock.held,
             sold=row.Stock.sold,
             to_ship=row.Stock.sold - row.Stock.shipped,
@@ -278,7 +291,8 @@ def packs(wanted: Filter, *, limit: int, after: int | None = None) -> Page[PackV
         query = query.where(GiftPack.search.contains(word.lower(), autoescape=True))
     if after is not None:
         query = query.where(GiftPack.id > after)
-    return page_of(_views(query), limit=limit, key=lambda pack: pack.id)
+    views = [view.to(wanted.channel) for view in _views(query)]
+    return page_of(views, limit=limit, key=lambda pack: pack.id)
 
 
 def pack(pack_id: int | None, *, merchant_id: int | None = None) -> PackView:
@@ -289,13 +303,19 @@ def pack(pack_id: int | None, *, merchant_id: int | None = None) -> PackView:
     views = _views(query) if pack_id is not None else []
     if not views:
         raise NotFound("没有这个礼包。")
-    return views[0]
+    return views[0].to("member") if merchant_id is None else views[0]
 
 
-def packs_by_id(pack_ids: Iterable[int]) -> dict[int, PackView]:
-    """Return packs by id, whatever their state: what a cart or a bulk order shows."""
+def packs_by_id(pack_ids: Iterable[int], *, channel: str | None = None) -> dict[int, PackView]:
+    """Return packs by id, whatever their state: what a cart or a bulk order shows, as a channel sees them."""
     query, _ = _packs()
-    return {view.id: view for view in _views(query.where(GiftPack.id.in_(set(pack_ids))))}
+    return {view.id: view.to(channel) for view in _views(query.where(GiftPack.id.in_(set(pack_ids))))}
+
+
+def taken_by_unions() -> dict[int, int]:
+    """Return how many of each pack the counters say unions' orders hold or have bought."""
+    rows = db.session.execute(select(Stock.pack_id, Stock.bulk_taken).where(Stock.bulk_taken != 0))
+    return {pack_id: taken for pack_id, taken in rows}
 
 
 def packs_of(merchant_id: int | None, *, limit: int, after: int | None = None) -> Page[PackView]:

@@ -81,6 +81,8 @@ class MerchantPack(Pack):
     to_ship = fields.Integer()
     on_hand = fields.Integer()
     alert_below = fields.Integer()
+    bulk_share = fields.Integer(allow_none=True)
+    bulk_taken = fields.Integer()
     reject_reason = fields.String(allow_none=True)
 
 
@@ -154,6 +156,7 @@ class PackChange(_Offered):
     status = fields.String(validate=OneOf(("on_sale", "off_sale")))
     name = text(80, required=False)
     contents = ListOf(fields.Nested(Content), validate=Length(min=1, max=30))
+    bulk_share = fields.Integer(strict=True, allow_none=True, validate=Range(min=0, max=10**9))
 
 
 class Decision(Base):

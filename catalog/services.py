@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from catalog import queries, schemas, sheet
@@ -17,7 +17,7 @@ from finance.ledger import steps as ledger_steps
 from finance.ledger.rules import Cause, Posting
 from kernel import audit, idempotency, pictures
 from kernel.db import db, rows_changed, transaction
-from kernel.errors import NotFound, StateConflict
+from kernel.errors import Invalid, NotFound, StateConflict
 from kernel.files import Store
 from kernel.idempotency import Answer, Once
 from kernel.ids import new_id
@@ -38,11 +38,15 @@ def offer_pack(*, merchant_id: int, details: dict[str, Any], now: datetime) -> P
 def change_pack(
     *, pack_id: int | None, merchant_id: int, changes: dict[str, Any], actor_id: int, now: datetime
 ) -> PackView:
-    """Change a merchant's pack: on and off sale and its alert at once, the rest when an operator approves.
+    """Change a merchant's pack: on and off sale, alert and unions' share at once, the rest when an operator approves.
 
     A pack that was never on sale is changed at once, and waits for approval as a whole. Otherwise the pack sells on
-    as it is while the change waits; a later change is added to one that waits. Raises NotFound, StateConflict.
+    as it is while the change waits; a later change is added to one that waits. Raises NotFound, StateConflict,
+    and Invalid for a share below what unions have taken.
     """
+    split = "bulk_share" in changes
+    share = changes.get("bulk_share")
+    changes = {name: value for name, value in changes.items() if name != "bulk_share"}
     with transaction():
         pack = _lock_pack(pack_id, merchant_id=merchant_id)
         at_once: dict[str, Any] = {name: changes[name] for name in ("status", "alert_below") if name in changes}
@@ -60,8 +64,21 @@ def change_pack(
         elif offered:
             _offer_change(pack.id, offered, actor_id=actor_id, now=now)
         db.session.flush()
+        if split:
+            _split(pack.id, share)
+            after = after | {"bulk_share": share}
         audit.record("pack.change", f"pack:{pack_id}", now=now, before=before, after=after | offered)
     return queries.pack(pack_id, merchant_id=merchant_id)
+
+
+def _split(pack_id: int, share: int | None) -> None:
+    """Keep `share` packs for unions' orders, None for no split. Raises Invalid below what unions have taken."""
+    enough = Stock.bulk_taken <= share if share is not None else literal(True)
+    if rows_changed(update(Stock).where(Stock.pack_id == pack_id, enough).values(bulk_share=share)) == 0:
+        taken = db.session.scalar(select(Stock.bulk_taken).where(Stock.pack_id == pack_id))
+        raise Invalid(
+            "集采已占用 %(taken)s 份，不能少于这个数。", taken=taken, errors={"bulk_share": ["少于集采已占用的份数。"]}
+        )
 
 
 def _lock_pack(pack_id: int | None, *, merchant_id: int | None = None) -> GiftPack:

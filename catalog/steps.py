@@ -8,7 +8,7 @@ so that a popular pack's row is locked for one statement and the commit.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, bindparam, case, select, update
+from sqlalchemy import ColumnElement, Executable, and_, bindparam, case, func, or_, select, update
 
 from catalog.models import GiftPack, Stock
 from finance.ledger import rules as ledger
@@ -70,23 +70,36 @@ def _moving(condition: Callable[[ColumnElement[int]], ColumnElement[bool]] | Non
     return Statement(build)
 
 
-_HOLD = _moving(lambda wanted: Stock.taken_in - Stock.held - Stock.sold >= wanted, held=1)
+_AVAILABLE = Stock.taken_in - Stock.held - Stock.sold
+_KEPT_FOR_UNIONS = func.coalesce(Stock.bulk_share - Stock.bulk_taken, 0)
+_HOLD = _moving(lambda wanted: wanted <= _AVAILABLE - _KEPT_FOR_UNIONS, held=1)
+_HOLD_BULK = _moving(
+    lambda wanted: and_(
+        wanted <= _AVAILABLE, or_(Stock.bulk_share.is_(None), Stock.bulk_share - Stock.bulk_taken >= wanted)
+    ),
+    held=1,
+    bulk_taken=1,
+)
 _SELL = _moving(held=-1, sold=1)
 _RELEASE = _moving(held=-1)
+_RELEASE_BULK = _moving(held=-1, bulk_taken=-1)
 _TAKE_BACK = _moving(sold=-1)
+_TAKE_BACK_BULK = _moving(sold=-1, bulk_taken=-1)
 _SHIP = _moving(shipped=1)
 
 
-def hold(quantities: Mapping[int, int]) -> None:
-    """锁定: set packs aside, all or none. Raises OutOfStock naming the packs that have too few."""
-    _move(_HOLD, quantities, rows=len(quantities), otherwise=lambda: _out_of_stock(quantities))
+def hold(quantities: Mapping[int, int], *, bulk: bool = False) -> None:
+    """锁定: set packs aside, all or none, for a member or (`bulk`) a union, each from their part where it is split.
+
+    Raises OutOfStock naming the packs that have too few.
+    """
+    statement = _HOLD_BULK if bulk else _HOLD
+    _move(statement, quantities, rows=len(quantities), otherwise=lambda: _out_of_stock(quantities, bulk=bulk))
 
 
 def lock_available(pack_id: int) -> int:
-    """Lock a pack's stock until the transaction ends and return how many are available: 0 for a pack off sale."""
-    available = db.session.scalar(
-        select(Stock.taken_in - Stock.held - Stock.sold).where(Stock.pack_id == pack_id).with_for_update()
-    )
+    """Lock a pack's stock until the transaction ends and return how many a union can have: 0 for a pack off sale."""
+    available = db.session.scalar(select(_left(bulk=True)).where(Stock.pack_id == pack_id).with_for_update())
     on_sale = db.session.scalar(select(GiftPack.status).where(GiftPack.id == pack_id)) == "on_sale"
     return int(available or 0) if on_sale else 0
 
@@ -96,14 +109,14 @@ def sell(quantities: Mapping[int, int]) -> None:
     _move(_SELL, quantities)
 
 
-def release(quantities: Mapping[int, int]) -> None:
-    """释放: what was held for an order is available again."""
-    _move(_RELEASE, quantities)
+def release(quantities: Mapping[int, int], *, bulk: bool = False) -> None:
+    """释放: what was held for an order is available again, to whom it was before."""
+    _move(_RELEASE_BULK if bulk else _RELEASE, quantities)
 
 
-def take_back(quantities: Mapping[int, int]) -> None:
-    """退回货架: what was sold and never left is available again."""
-    _move(_TAKE_BACK, quantities)
+def take_back(quantities: Mapping[int, int], *, bulk: bool = False) -> None:
+    """退回货架: what was sold and never left is available again, to whom it was before."""
+    _move(_TAKE_BACK_BULK if bulk else _TAKE_BACK, quantities)
 
 
 def ship(quantities: Mapping[int, int]) -> None:
@@ -121,9 +134,17 @@ def _postings(debit: str, credit: str, quantities: Mapping[int, int]) -> list[Po
     return [Posting(debit, credit, quantity, pack_id=pack_id) for pack_id, quantity in sorted(quantities.items())]
 
 
-def _out_of_stock(quantities: Mapping[int, int]) -> OutOfStock:
+def _left(*, bulk: bool) -> ColumnElement[int]:
+    """How many packs a union, or a member, can have."""
+    if not bulk:
+        return _AVAILABLE - _KEPT_FOR_UNIONS
+    part = Stock.bulk_share - Stock.bulk_taken
+    return case((Stock.bulk_share.is_(None), _AVAILABLE), (part < _AVAILABLE, part), else_=_AVAILABLE)
+
+
+def _out_of_stock(quantities: Mapping[int, int], *, bulk: bool) -> OutOfStock:
     rows = db.session.execute(
-        select(GiftPack.id, GiftPack.name, Stock.taken_in - Stock.held - Stock.sold)
+        select(GiftPack.id, GiftPack.name, _left(bulk=bulk))
         .join(Stock, Stock.pack_id == GiftPack.id)
         .where(GiftPack.id.in_(quantities))
         .order_by(GiftPack.id)

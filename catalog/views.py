@@ -166,6 +166,18 @@ def alert(pack_id: str) -> ResponseReturnValue:
     return redirect(url_for("merchant.pack", pack_id=pack_id), 303)
 
 
+@merchant.post("/packs/<pack_id>/split")
+def split(pack_id: str) -> ResponseReturnValue:
+    """Say how many are kept for unions' orders; nothing said, nothing is split."""
+    text = request.form.get("bulk_share", "").strip()
+    number = as_id(text)
+    if text and (number is None or number > 10**9):
+        raise Invalid("请填写一个整数。")
+    _change(as_id(pack_id), {"bulk_share": number})
+    flash(gettext("集采份数已保存。"), "success")
+    return redirect(url_for("merchant.pack", pack_id=pack_id), 303)
+
+
 @merchant.get("/packs/<pack_id>/history.svg")
 def history(pack_id: str) -> ResponseReturnValue:
     """How the available stock went, day by day, as a picture."""

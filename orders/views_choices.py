@@ -61,7 +61,9 @@ def _new_page(problem: str | None, errors: Any = None, status: int = 200) -> Res
     tier = as_id(request.values.get("tier_fen", ""))
     if tier not in tiers:
         tier = tiers[0] if tiers else None
-    packs = catalog_queries.packs(catalog_queries.Filter(tiers_fen=tiers, tier_fen=tier), limit=500).items
+    packs = catalog_queries.packs(
+        catalog_queries.Filter(tiers_fen=tiers, tier_fen=tier, channel="bulk"), limit=500
+    ).items
     last_day = clock.local(min(campaign.ends_at, clock.now() + timedelta(days=7))) if campaign else None
     page = render_template(
         "union/new_choice.html",

@@ -135,7 +135,7 @@ def cart() -> ResponseReturnValue:
     if problem:
         flash(problem, "warning")
         priced, _ = _priced(campaign, _cart())
-    packs = catalog_queries.packs_by_id(line.pack_id for line in _cart())
+    packs = catalog_queries.packs_by_id((line.pack_id for line in _cart()), channel="member")
     return render_template("member/cart.html", priced=priced, packs=packs, campaign=campaign)
 
 

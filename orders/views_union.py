@@ -4,7 +4,7 @@ import secrets
 from dataclasses import replace
 from typing import Any
 
-from flask import current_app, flash, redirect, render_template, request, url_for
+from flask import current_app, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
@@ -30,10 +30,21 @@ from voucher import queries as voucher_queries
 bp = PageBlueprint("union", __name__, audience="union", url_prefix="/union")
 
 
+CHOSEN = "union_campaign"  # the session's key for the campaign an officer chose
+
+
+def open_campaigns() -> list[Any]:
+    """Return the campaigns that are open now, the latest first."""
+    return [campaign for campaign in voucher_queries.campaigns(now=clock.now()) if campaign.status == "open"]
+
+
 def open_campaign() -> Any:
-    """Return the campaign that is open now; None where there is none."""
-    found = voucher_queries.campaigns(now=clock.now())
-    return next((campaign for campaign in found if campaign.status == "open"), None)
+    """Return the campaign the officer chose last, or the latest that is open; None where there is none."""
+    found = open_campaigns()
+    asked = request.args.get("campaign")
+    if asked in [campaign.slug for campaign in found]:
+        session[CHOSEN] = asked
+    return next((campaign for campaign in found if campaign.slug == session.get(CHOSEN)), found[0] if found else None)
 
 
 def form_once(body: Any) -> Any:
@@ -49,6 +60,7 @@ def home() -> ResponseReturnValue:
         "union/home.html",
         union=people_queries.union(who().union_id),
         campaign=open_campaign(),
+        campaigns=open_campaigns(),
         page=queries.orders_of_union(who().union_id, limit=50, now=clock.now()),
         now=clock.now(),
         key=secrets.token_urlsafe(18),
@@ -66,7 +78,8 @@ def _new_page(form: Any, problem: str | None, quoted: Any = None, status: int = 
     campaign = open_campaign()
     tier = as_id(request.args.get("tier_fen", ""))
     packs = catalog_queries.packs(
-        catalog_queries.Filter(tiers_fen=campaign.tiers_fen if campaign else (), tier_fen=tier), limit=500
+        catalog_queries.Filter(tiers_fen=campaign.tiers_fen if campaign else (), tier_fen=tier, channel="bulk"),
+        limit=500,
     )
     page = render_template(
         "union/new.html",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Row, Subquery, and_, case, cast, func, or_, select, union_all
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, Subquery, and_, case, cast, func, or_, select, union_all
 
 from finance.ledger.models import PostingRow
 from finance.ledger.rules import CASH, STOCK_AVAILABLE, STOCK_HELD, STOCK_SOLD, VOUCHER_BALANCE
@@ -181,6 +181,21 @@ def cash_by_order() -> Subquery:
         .group_by(order_id)
         .subquery()
     )
+
+
+def stock_taken(orders: Select[tuple[int]]) -> dict[int, int]:
+    """Return how many of each pack the orders a statement selects have taken off the shelf and not given back."""
+    taken = case(
+        (PostingRow.debit == STOCK_AVAILABLE, PostingRow.amount),
+        (PostingRow.credit == STOCK_AVAILABLE, -PostingRow.amount),
+        else_=0,
+    )
+    rows = db.session.execute(
+        select(PostingRow.pack_id, func.sum(taken))
+        .where(PostingRow.order_id.in_(orders), PostingRow.pack_id.is_not(None))
+        .group_by(PostingRow.pack_id)
+    )
+    return {int(pack_id): int(count) for pack_id, count in rows if pack_id is not None and count}
 
 
 def malformed() -> Sequence[Any]:

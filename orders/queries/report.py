@@ -12,7 +12,7 @@ from finance.settlement import queries as settlement_queries
 from kernel.db import db, snapshot
 from orders.models import Order, OrderLine
 from orders.queries import grants
-from orders.rules import REFUNDABLE
+from orders.rules import REFUNDABLE, UNION_BUYER
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 
@@ -168,9 +168,21 @@ def breaches() -> list[str]:
         )
     )
     found += [f"rule 1: order {row[0]} is {row[1]} with discount {row[2]}, but holds {row[3]}" for row in loose]
+    found += _channel_breaches()
     found += grants.breaches()
     found += [f"rule 5: posting {row.id} of {row.entry} is no transfer" for row in ledger_queries.malformed()]
     return found
+
+
+def _channel_breaches() -> list[str]:
+    """Return each pack whose count of what unions have taken is not what their orders' postings say."""
+    kept = catalog_queries.taken_by_unions()
+    said = ledger_queries.stock_taken(select(Order.id).where(Order.buyer_kind == UNION_BUYER))
+    return [
+        f"rule 3: pack {pack_id}: unions have taken {kept.get(pack_id, 0)}, their entries say {said.get(pack_id, 0)}"
+        for pack_id in sorted(kept.keys() | said.keys())
+        if kept.get(pack_id, 0) != said.get(pack_id, 0)
+    ]
 
 
 def campaign_report(slug: str, *, now: datetime) -> dict[str, Any]:

@@ -254,7 +254,7 @@ def chosen_anywhere(pack_ids: Iterable[int]) -> dict[int, int]:
 
 def packs_of_choice(choice: Choice) -> tuple[tuple[PackView, ...], dict[int, int]]:
     """Return the packs of a choice in the officer's order, and how many of each can still be chosen."""
-    views = catalog_queries.packs_by_id(choice.pack_ids)
+    views = catalog_queries.packs_by_id(choice.pack_ids, channel="bulk")
     taken = chosen_anywhere(choice.pack_ids)
     packs = tuple(views[pack_id] for pack_id in choice.pack_ids if pack_id in views)
     left = {
@@ -275,7 +275,7 @@ def choice_of(order_id: int, position: int, code: int, *, now: datetime) -> Choi
         packs, left = packs_of_choice(view.choice)
     else:
         ids = [row.pack_id] if row.pack_id is not None else [line.pack_id for line in view.lines]
-        packs = tuple(catalog_queries.packs_by_id(ids).values())
+        packs = tuple(catalog_queries.packs_by_id(ids, channel="bulk").values())
     return ChoiceView(
         order=view,
         position=row.position,

@@ -236,7 +236,7 @@ def reopen(order: OrderView, *, now: datetime) -> str | None:
         postings = voucher_steps.release_bulk(campaign_id=order.campaign_id, amount_fen=row.discount_fen)
         postings += catalog_steps.release_postings(quantities)
         ledger_steps.post(Cause("release", f"{order.id}:{row.holds}", order_id=order.id), postings, now=now)
-        catalog_steps.release(quantities)
+        catalog_steps.release(quantities, bulk=True)
     db.session.execute(
         update(Order)
         .where(Order.id == order.id)
@@ -427,7 +427,7 @@ def approve(
         postings += catalog_steps.hold_postings(quantities)
         cause = Cause("hold", f"{order.id}:{holds}", order_id=order.id, actor_id=actor_id)
         ledger_steps.post(cause, postings, now=now)
-        catalog_steps.hold(quantities)
+        catalog_steps.hold(quantities, bulk=True)
         after: dict[str, Any] = {"payable_fen": order.payable_fen}
         if over:
             after |= {"over_yearly_cap": len(over), "override_reason": override_reason}

@@ -95,14 +95,16 @@ def replacements(order: OrderView) -> list[Short]:
     """Return the packs of an order that are short now (before its stock is held), with what could take their place."""
     if order.status not in ("draft", "choosing", "submitted"):
         return []
-    views = catalog_queries.packs_by_id(line.pack_id for line in order.lines)
+    views = catalog_queries.packs_by_id((line.pack_id for line in order.lines), channel="bulk")
     found = []
     for line in order.lines:
         view = views[line.pack_id]
         available = view.available if view.status == "on_sale" else 0
         if available >= line.quantity:
             continue
-        same_tier = catalog_queries.packs(catalog_queries.Filter(tier_fen=line.price_fen), limit=500).items
+        same_tier = catalog_queries.packs(
+            catalog_queries.Filter(tier_fen=line.price_fen, channel="bulk"), limit=500
+        ).items
         taken = {one.pack_id for one in order.lines}
         others = [one for one in same_tier if one.id not in taken and one.available >= line.quantity]
         others.sort(key=lambda one: (one.merchant.region != view.merchant.region, -one.available))

@@ -22,7 +22,7 @@ from kernel.errors import Forbidden, Invalid, NotFound, StateConflict
 from kernel.idempotency import Answer, Once
 from kernel.ids import as_id, digest
 from orders.models import Order, OrderLine, Parcel
-from orders.rules import MEMBER_BUYER, Line, owed_by_merchant
+from orders.rules import MEMBER_BUYER, UNION_BUYER, Line, owed_by_merchant
 from orders.services.placing import held_quantities
 from orders.services.sending import send_refund
 from voucher import queries as voucher_queries
@@ -191,7 +191,7 @@ def _hold_again(order: Any, *, now: datetime) -> bool:
             postings = _hold_discount(order)
             postings += catalog_steps.hold_postings(quantities)
             ledger_steps.post(Cause("hold", f"{order.id}:{order.holds + 1}", order_id=order.id), postings, now=now)
-            catalog_steps.hold(quantities)
+            catalog_steps.hold(quantities, bulk=order.buyer_kind == UNION_BUYER)
     except (OutOfStock, InsufficientVoucherBalance, InsufficientBulkBudget):
         return False
     return True

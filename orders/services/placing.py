@@ -21,7 +21,7 @@ from kernel.statements import change, numbered, rows_into, together
 from orders import queries, schemas
 from orders.models import Order, OrderLine
 from orders.queries import OrderView, parcels_from_lines
-from orders.rules import MEMBER_BUYER, Line, Wanted, number_parcels, quantities_of
+from orders.rules import MEMBER_BUYER, UNION_BUYER, Line, Wanted, number_parcels, quantities_of
 from orders.why import Sentence, why_discount
 from people import queries as people_queries
 from voucher import queries as voucher_queries
@@ -374,7 +374,7 @@ def close(*, order_id: int, sources: tuple[str, ...], to: str, now: datetime, du
         [*_release_discount(row), *catalog_steps.release_postings(quantities)],
         now=now,
     )
-    catalog_steps.release(quantities)
+    catalog_steps.release(quantities, bulk=row.buyer_kind == UNION_BUYER)
     return True
 
 

@@ -27,7 +27,7 @@ from orders import schemas
 from orders.models import Order, OrderLine, OrderRefund, Parcel, RefundLine, RefundPart
 from orders.queries import refunds as refund_queries
 from orders.queries.refunds import PartView
-from orders.rules import GRANTED, MEMBER_BUYER, REFUNDABLE, GiveBack, give_back, status_after_shipping
+from orders.rules import GRANTED, MEMBER_BUYER, REFUNDABLE, UNION_BUYER, GiveBack, give_back, status_after_shipping
 from orders.services.sending import send_refund
 from voucher import steps as voucher_steps
 
@@ -343,7 +343,7 @@ def _accept(order: Any, part: PartView, *, decided_by: int | None, now: datetime
     ledger_steps.post(Cause("refund", name, order_id=order.id, actor_id=decided_by), postings, now=now)
     _move_on(order.id, part.parcel_no)
     if restocked:
-        catalog_steps.take_back(restocked)
+        catalog_steps.take_back(restocked, bulk=order.buyer_kind == UNION_BUYER)
 
 
 def _take_discount_back(order: Any, amount_fen: int) -> list[Posting]:
