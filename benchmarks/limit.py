@@ -166,6 +166,8 @@ def _rows(packs: int, *, saved: int, now: str) -> tuple[dict[str, Any], list[dic
             "parcel_no": index + 1,
             "refund_asked": 0,
             "refunded": 0,
+            "shipped": 0,
+            "withdrawn": 0,
         }
         for index in range(packs)
     ]
