@@ -42,6 +42,9 @@ chromium: ## install Chromium for the browser journeys where it can be
 test: setup check chromium ## everything: check, both engines, browser journeys
 	HUIGONG_REQUIRE_ALL=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
+bench: setup ## measure orders, the rush, the issue, a roster and looking, each against its limit (about 15 minutes)
+	$(BIN)/python -m benchmarks.bench
+
 lock: setup ## write requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --extra dev --no-header pyproject.toml -o requirements.lock
 
@@ -53,4 +56,4 @@ translations: setup ## gather the texts to translate into web/translations
 migration: setup ## write a migration: make migration m="what changes"
 	$(BIN)/flask --app wsgi db revision --autogenerate -m "$(m)"
 
-.PHONY: help setup demo run check fix chromium test lock translations migration
+.PHONY: help setup demo run check fix chromium test bench lock translations migration

@@ -169,7 +169,8 @@ def moved(campaign_id: int, *, debit: str, credit: str) -> int:
 def cash_by_order() -> Subquery:
     """Return what came in and went back for each order, in fen: `order_id` (0 for none), `came`, `went`.
 
-    Money a provider took back out of a refund (`came_back`) counts as not having gone.
+    Money a provider took back out of a refund (`came_back`) counts as not having gone. What merchants were paid
+    (`payout`) is no buyer's.
     """
     order_id = func.coalesce(PostingRow.order_id, 0)
     returned = (PostingRow.debit == CASH) & (PostingRow.kind == "came_back")
@@ -177,7 +178,7 @@ def cash_by_order() -> Subquery:
     went = case((PostingRow.credit == CASH, PostingRow.amount), (returned, -PostingRow.amount), else_=0)
     return (
         select(order_id.label("order_id"), func.sum(came).label("came"), func.sum(went).label("went"))
-        .where(or_(PostingRow.debit == CASH, PostingRow.credit == CASH))
+        .where(or_(PostingRow.debit == CASH, PostingRow.credit == CASH), PostingRow.kind != "payout")
         .group_by(order_id)
         .subquery()
     )

@@ -190,6 +190,8 @@ def test_what_a_merchant_owes_is_paid_the_other_way(world):
         world.call(MERCHANT_A, "POST", f"/merchant/statements/{one['period']}/confirm")
         paid = world.call(OPERATOR, "POST", f"/admin/statements/{one['id']}/paid", {"bank_reference": one["period"]})
         assert paid.json["status"] == "paid"
+        reconciled = world.call(OPERATOR, "GET", "/admin/reconcile").json
+        assert (reconciled["differences"], reconciled["breaches"]) == ([], []), "what merchants get is no buyer's money"
     assert world.breaches() == []
 
 
