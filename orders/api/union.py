@@ -194,15 +194,17 @@ def approve(number: str) -> Any:
     """Approve, as a second person: budget and stock are held. The body's `override_reason` passes the yearly cap."""
     body = request.get_json(silent=True)
     reason = union_schemas.Approve().load(body)["override_reason"] if isinstance(body, dict) else ""
-    return bulk.approve(
+    answer = bulk.approve(
         number=number,
         union_id=who().union_id,
         actor_id=who().person_id,
         may_approve=APPROVER in who().roles,
         override_reason=reason,
         district=district(),
+        once=once(body=body, required=False),
         now=clock.now(),
     )
+    return current_app.response_class(*json_answer(answer, 200))
 
 
 @bp.route("/orders/<number>/reject", methods=["POST"])
@@ -224,7 +226,9 @@ def reject(body: dict[str, Any], number: str) -> Any:
 @bp.response(200, union_schemas.BulkOrder)
 def cancel(number: str) -> Any:
     """Cancel an order that is not paid; what was held goes back."""
-    return bulk.cancel(number=number, union_id=who().union_id, now=clock.now())
+    sent = once(body=request.get_json(silent=True), required=False)
+    answer = bulk.cancel(number=number, union_id=who().union_id, once=sent, now=clock.now())
+    return current_app.response_class(*json_answer(answer, 200))
 
 
 @bp.route("/orders/<number>/payments", methods=["POST"])

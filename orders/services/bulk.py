@@ -376,33 +376,37 @@ def approve(
     may_approve: bool,
     override_reason: str = "",
     district: District = District(),
+    once: Once | None = None,
     now: datetime,
-) -> OrderView:
+) -> Answer:
     """A second person approves: the bulk budget and the stock are held, and the payment term begins.
 
     Raises Forbidden for whoever submitted, StateConflict, OutOfStock naming the pack, and over_limit where the
-    budget does not cover it or, without the approver's reason, the yearly cap is passed; then nothing is held.
+    budget does not cover it or, without the approver's reason, the yearly cap is passed; then nothing is held. Asked
+    again with the same key it gives the first answer again.
     """
-    order = queries.order_of_union(number, union_id=union_id, now=now)
-    _refuse_same_person(order, actor_id=actor_id, may_approve=may_approve)
-    campaign = voucher_queries.campaign_by_id(order.campaign_id, now=now)
-    if campaign.status != OPEN:
-        raise CampaignClosed("活动未开始或已结束。")
-    quantities = held_quantities(order.id)
-    over = union_queries.over_cap(order.id, cap_fen=district.yearly_cap_fen, now=now)
-    if over and district.refuse_over_cap and not override_reason:
-        raise OverLimit(
-            "有 %(count)s 人超过每人每年 %(cap)s 的慰问上限。确需发放的，请审批人写明理由。",
-            count=len(over),
-            cap=yuan(district.yearly_cap_fen),
-            extra={
-                "people": [
-                    {"name": one.name, "phone": masked(one.phone), "worth_fen": one.worth_fen}
-                    for one in over[: union_queries.NAMED_AT_MOST]
-                ]
-            },
-        )
     with transaction():
+        if (first := idempotency.begin(once)) is not None:
+            return first
+        order = queries.order_of_union(number, union_id=union_id, now=now)
+        _refuse_same_person(order, actor_id=actor_id, may_approve=may_approve)
+        campaign = voucher_queries.campaign_by_id(order.campaign_id, now=now)
+        if campaign.status != OPEN:
+            raise CampaignClosed("活动未开始或已结束。")
+        quantities = held_quantities(order.id)
+        over = union_queries.over_cap(order.id, cap_fen=district.yearly_cap_fen, now=now)
+        if over and district.refuse_over_cap and not override_reason:
+            raise OverLimit(
+                "有 %(count)s 人超过每人每年 %(cap)s 的慰问上限。确需发放的，请审批人写明理由。",
+                count=len(over),
+                cap=yuan(district.yearly_cap_fen),
+                extra={
+                    "people": [
+                        {"name": one.name, "phone": masked(one.phone), "worth_fen": one.worth_fen}
+                        for one in over[: union_queries.NAMED_AT_MOST]
+                    ]
+                },
+            )
         lock_in(order.id, ("submitted",), "只有已提交的订单可以审批。")
         unchanged = rows_changed(
             update(Order)
@@ -432,7 +436,8 @@ def approve(
         if over:
             after |= {"over_yearly_cap": len(over), "override_reason": override_reason}
         audit.record("order.approve", f"order:{order.id}", actor_id=actor_id, now=now, after=after)
-    return _with_warnings(queries.order_of_union(number, union_id=union_id, now=now), district, now=now)
+        view = _with_warnings(queries.order_of_union(number, union_id=union_id, now=now), district, now=now)
+        return idempotency.finish(once, union_schemas.BulkOrder().dump(view))
 
 
 def reject(
@@ -459,9 +464,11 @@ def _refuse_same_person(order: OrderView, *, actor_id: int, may_approve: bool) -
         raise Forbidden("需要审批人权限。")
 
 
-def cancel(*, number: str, union_id: int | None, now: datetime) -> OrderView:
-    """Cancel a union's order before it is paid; what was held goes back."""
+def cancel(*, number: str, union_id: int | None, once: Once | None = None, now: datetime) -> Answer:
+    """Cancel a union's order before it is paid; what was held goes back. With a key it may be asked again."""
     with transaction():
+        if (first := idempotency.begin(once)) is not None:
+            return first
         order = db.session.execute(
             select(Order.id, Order.status)
             .where(Order.id == as_id(number), Order.union_id == union_id)
@@ -474,4 +481,5 @@ def cancel(*, number: str, union_id: int | None, now: datetime) -> OrderView:
         elif not close(order_id=order.id, sources=("approved", "pending_payment"), to="cancelled", now=now):
             raise StateConflict("这个订单已不能取消。")
         audit.record("order.cancel", f"order:{order.id}", now=now, before={"status": order.status})
-    return queries.order_of_union(number, union_id=union_id, now=now)
+        view = queries.order_of_union(number, union_id=union_id, now=now)
+        return idempotency.finish(once, union_schemas.BulkOrder().dump(view))

@@ -127,3 +127,21 @@ def test_a_merchant_counts_and_adjusts_only_its_own(world):
     moves = world.call(MERCHANT_A, "GET", f"/merchant/packs/{world.packs['A150']}/movements").json["items"]
     assert [move["available_change"] for move in moves] == [-50, 5, 5, -3, 50]
     assert world.breaches() == []
+
+
+def test_approving_and_cancelling_with_a_key_may_be_sent_again(world):
+    number = draft(world, ("A150", 40))
+    world.call(OFFICER, "POST", f"/bulk/orders/{number}/submit")
+    first = world.call(APPROVER, "POST", f"/bulk/orders/{number}/approve", key="yes")
+    again = world.call(APPROVER, "POST", f"/bulk/orders/{number}/approve", key="yes")
+    assert (first.status_code, first.json["status"]) == (200, "approved")
+    assert (again.data, again.headers["Idempotent-Replayed"]) == (first.data, "true")
+    assert world.call(APPROVER, "POST", f"/bulk/orders/{number}/approve", key="other").json["code"] == "state_conflict"
+    assert world.call(APPROVER, "POST", f"/bulk/orders/{number}/approve", key=None).json["code"] == "state_conflict"
+    assert world.stock("A150") == (10, 40, 0)
+    ended = world.call(OFFICER, "POST", f"/bulk/orders/{number}/cancel", key="no")
+    assert ended.json["status"] == "cancelled"
+    assert world.call(OFFICER, "POST", f"/bulk/orders/{number}/cancel", key="no").data == ended.data
+    assert world.call(OFFICER, "POST", f"/bulk/orders/{number}/cancel").json["code"] == "state_conflict"
+    assert world.stock("A150") == (50, 0, 0)
+    assert world.breaches() == []
