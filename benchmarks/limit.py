@@ -86,7 +86,7 @@ def place_order(app: Flask, *, packs: int, first_order: int) -> Script:
             add(f"\\set pack_0 random({ids['pack']}, {ids['pack'] + ids['packs'] - 2})")
             add(f"\\set pack_1 random(:pack_0 + 1, {ids['pack'] + ids['packs'] - 1})")
         wanted = {f"pack_{index}": f":pack_{index}" for index in range(packs)}
-        now = db.session.scalar(text("SELECT now()::text"))
+        now, later = db.session.execute(text("SELECT now()::text, (now() + interval '1 day')::text")).one()
         add("BEGIN;")
         # Each member has a second token whose hash is the member's place in the row, which pgbench can make.
         script.send(people_queries._BY_TOKEN, {"token_hash": ":n", "now": now})
@@ -95,7 +95,7 @@ def place_order(app: Flask, *, packs: int, first_order: int) -> Script:
         script.send(order_queries._BASKET, {**asked, **wanted, "station_id": None, "now": now}, count=packs)
         saved = 40_00 if packs == 2 else 20_00
         script.send(voucher_steps._HOLD, {"voucher_id": ":voucher_id", "amount_fen": saved})
-        order, lines, postings = _rows(packs, saved=saved, now=str(now))
+        order, lines, postings = _rows(packs, saved=saved, now=now, later=later)
         script.send(placing._INSERT_ORDER, _numbered([order]))
         script.send(placing._INSERT_LINES, _numbered(lines), count=packs)
         script.send(ledger_steps._POST, _numbered(postings), count=packs + 1)
@@ -123,7 +123,9 @@ def _ids() -> dict[str, int]:
     return found
 
 
-def _rows(packs: int, *, saved: int, now: str) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+def _rows(
+    packs: int, *, saved: int, now: str, later: str
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the values of what an order writes, of the sizes the service's have."""
     subtotal = 100_00 * packs
     answer = '{"number":"' + "9" * 18 + '","campaign":"load","status":"pending_payment",' + "x" * 1100 + "}"
@@ -142,7 +144,7 @@ def _rows(packs: int, *, saved: int, now: str) -> tuple[dict[str, Any], list[dic
         "payable_fen": subtotal - saved,
         "delivery": '{"kind":"ship","name":"王芳","phone":"13800000001","region":"青岛","address":"海尔路 1 号"}',
         "placed_at": now,
-        "expires_at": now,
+        "expires_at": later,
         "holds": 1,
         "idempotency_key": ":order_id",
         "request_hash": "f" * 64,
