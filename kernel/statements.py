@@ -145,7 +145,8 @@ def together(*, as_one: bool = False) -> Iterator[None]:
 
     Anything else that is sent within the block goes after what waits, so the order in the code is the order in the
     database. With `as_one` those that wait at the block's end become one statement (a CTE each): they must not touch
-    the same row, since none of them sees what another did; PostgreSQL runs them in the order given.
+    the same row, since none of them sees what another did. PostgreSQL promises no order among them: it runs them as the
+    outer SELECT asks for their counts, which is the order given.
     """
     if not _on_postgresql():
         yield
