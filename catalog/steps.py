@@ -149,11 +149,11 @@ def _out_of_stock(quantities: Mapping[int, int], *, bulk: bool) -> OutOfStock:
         .where(GiftPack.id.in_(quantities))
         .order_by(GiftPack.id)
     )
-    # Those of this order that were held a moment ago still count as held: only the short ones are named.
-    short: list[dict[str, Any]] = [
-        {"id": str(pack_id), "name": name, "available": max(0, int(available))}
-        for pack_id, name, available in rows
-        if available < quantities[pack_id]
+    # Those of this order that were held a moment ago still count as held: only the short ones are named. Where what was
+    # missing has come back in the meantime, none is short now, and all are named.
+    wanted: list[dict[str, Any]] = [
+        {"id": str(pack_id), "name": name, "available": max(0, int(available))} for pack_id, name, available in rows
     ]
+    short = [pack for pack in wanted if pack["available"] < quantities[int(pack["id"])]] or wanted
     names = "、".join(pack["name"] for pack in short)
     return OutOfStock("“%(names)s”库存不足。", extra={"packs": short}, names=names)

@@ -6,6 +6,7 @@ change something wait, and go in one trip with the next one that reads, or at th
 checked in the order the statements were given. On SQLite, which is no trip away, each is executed at once.
 """
 
+import re
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import psycopg
+from psycopg.errors import InvalidTextRepresentation
 from sqlalchemy import Connection, Dialect, Executable, Table, bindparam, event, insert
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
@@ -26,30 +28,55 @@ _WAITING = "huigong_waiting"
 Values = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class _Text:
-    """A statement's text for PostgreSQL, how its values are put, and how its rows are read."""
+_NAMED = re.compile(r"%\((\w+)\)s|%%")
 
-    sql: str
-    fixed: Values
-    put: Mapping[str, Callable[[Any], Any]]
-    row: Callable[[Sequence[Any]], Any] | None
-    read: tuple[tuple[int, Callable[[Any], Any]], ...]
+
+class _Text:
+    """A statement's text for PostgreSQL, how its values are put, and how its rows are read.
+
+    `sql` has its values by name (`%(name)s`), as SQLAlchemy writes it. What is sent has PostgreSQL's own `$1`: psycopg
+    would look for the names anew in every long text.
+    """
+
+    def __init__(
+        self,
+        sql: str,
+        *,
+        fixed: Values | None = None,
+        put: Mapping[str, Callable[[Any], Any]] | None = None,
+        row: Callable[[Sequence[Any]], Any] | None = None,
+        read: Sequence[tuple[int, Callable[[Any], Any]]] = (),
+    ) -> None:
+        self.sql, self.fixed, self.row = sql, fixed or {}, row
+        self._put, self._read = put or {}, read
+        places: dict[str, int] = {}
+
+        def placed(found: re.Match[str]) -> str:
+            return "%" if found[1] is None else f"${places.setdefault(found[1], len(places) + 1)}"
+
+        self.sent = _NAMED.sub(placed, sql).encode()
+        self._names = tuple(places)
 
     def values(self, given: Values) -> dict[str, Any]:
+        """Return the values by name, as the driver takes them."""
         values = {**self.fixed, **given}
-        for name, process in self.put.items():
+        for name, process in self._put.items():
             values[name] = process(values[name])
         return values
 
+    def in_order(self, values: Values) -> list[Any]:
+        """Return values in the order of their `$1`, `$2`."""
+        return [values[name] for name in self._names]
+
     def rows(self, found: Sequence[Sequence[Any]]) -> list[Any]:
+        """Return what was found as rows whose columns are attributes."""
         assert self.row is not None
-        if not self.read:
+        if not self._read:
             return [self.row(one) for one in found]
         rows = []
         for one in found:
             cells = list(one)
-            for at, process in self.read:
+            for at, process in self._read:
                 cells[at] = process(cells[at])
             rows.append(self.row(cells))
         return rows
@@ -93,7 +120,7 @@ def _text_of(statement: Executable, dialect: Dialect) -> _Text:
             if process is not None:
                 read.append((at, process))
     fixed = {name: bound.effective_value for name, bound in compiled.binds.items() if not bound.required}
-    return _Text(compiled.string, fixed, put, row, tuple(read))
+    return _Text(compiled.string, fixed=fixed, put=put, row=row, read=read)
 
 
 def rows_into(model: type[Base], *, leaving_out: Sequence[str] = ()) -> Statement:
@@ -135,29 +162,36 @@ class _Sent:
             raise self.otherwise()
 
 
-def _on_postgresql() -> bool:
-    return db.session.get_bind().dialect.name == "postgresql"
+def _postgresql() -> Connection | None:
+    """Return the session's connection where that is one to PostgreSQL."""
+    connection = db.session.connection()
+    return connection if connection.dialect.name == "postgresql" else None
 
 
 @contextmanager
-def together(*, as_one: bool = False) -> Iterator[None]:
+def together(*, as_one: bool = False, commits: bool = False) -> Iterator[None]:
     """Let the statements of this block that only change something be sent with the next that reads, or at its end.
 
     Anything else that is sent within the block goes after what waits, so the order in the code is the order in the
     database. With `as_one` those that wait at the block's end become one statement (a CTE each): they must not touch
     the same row, since none of them sees what another did. PostgreSQL promises no order among them: it runs them as the
     outer SELECT asks for their counts, which is the order given.
+
+    With `commits` too, COMMIT goes in the same trip: a row that everybody wants is free again as soon as it can be.
+    There is no later moment to refuse then, so PostgreSQL itself refuses where a count is not what was asked. Use it as
+    the innermost context of a `transaction()`; what `otherwise` reads is read after the transaction was undone.
     """
-    if not _on_postgresql():
+    assert as_one or not commits
+    connection = _postgresql()
+    if connection is None:
         yield
         return
-    connection = db.session.connection()
     connection.info[_WAITING] = []
     try:
         yield
         waiting = connection.info[_WAITING]
         if as_one and len(waiting) > 1:
-            _send_as_one(connection, waiting)
+            _send_as_one(connection, waiting, commits=commits)
         else:
             _send(connection, waiting)
     finally:
@@ -176,14 +210,14 @@ def change(
 
     `otherwise` may read: it is called once the answer is there.
     """
-    if not _on_postgresql():
+    connection = _postgresql()
+    if connection is None:
         if rows is None:
             db.session.execute(statement.built(count), values)
         elif rows_changed(statement.built(count), values) != rows:
             assert otherwise is not None
             raise otherwise()
         return
-    connection = db.session.connection()
     sent = _Sent(statement.text(count, connection.dialect), values, rows, otherwise)
     waiting = connection.info.get(_WAITING)
     if waiting is None:
@@ -194,16 +228,16 @@ def change(
 
 def fetch(statement: Statement, values: Values, *, count: int = 1) -> Sequence[Any]:
     """Execute a statement that reads, after whatever waits, and return its rows: their columns are attributes."""
-    if not _on_postgresql():
+    connection = _postgresql()
+    if connection is None:
         return db.session.execute(statement.built(count), values).all()
-    connection = db.session.connection()
     waiting = connection.info.get(_WAITING, [])
     text = statement.text(count, connection.dialect)
     waiting.append(_Sent(text, values))
     return text.rows(_send(connection, waiting))
 
 
-def _send(connection: Connection, waiting: list[_Sent]) -> Sequence[Sequence[Any]]:
+def _send(connection: Connection, waiting: list[_Sent], *, commits: bool = False) -> Sequence[Sequence[Any]]:
     """Send what waits in one trip, check each answer in order, and return the last one's rows."""
     if not waiting:
         return []
@@ -213,12 +247,14 @@ def _send(connection: Connection, waiting: list[_Sent]) -> Sequence[Sequence[Any
     try:
         with driver.pipeline():
             for one in sent:
-                cursor = driver.cursor()
+                cursor = psycopg.RawCursor(driver)
                 # Whoever listens to what is executed hears of these, too; they have no context of SQLAlchemy's.
                 for heard in connection.dispatch.before_cursor_execute:
                     heard(connection, cursor, one.text.sql, {}, None, False)
-                cursor.execute(one.text.sql, one.text.values(one.values))
+                cursor.execute(one.text.sent, one.text.in_order(one.text.values(one.values)))
                 cursors.append(cursor)
+            if commits:
+                driver.execute("COMMIT")
     except psycopg.Error as error:
         # As SQLAlchemy would have raised it.
         raise DBAPIError.instance(None, None, error, psycopg.Error, dialect=connection.dialect) from error
@@ -227,28 +263,53 @@ def _send(connection: Connection, waiting: list[_Sent]) -> Sequence[Sequence[Any
     return cursors[-1].fetchall() if sent[-1].text.row is not None else []
 
 
-_combined: dict[tuple[int, ...], _Text] = {}
+_combined: dict[tuple[Any, ...], _Text] = {}
+_REFUSED = re.compile(r"refused (\d+): (\d+)")
 
 
-def _send_as_one(connection: Connection, waiting: list[_Sent]) -> None:
+def _send_as_one(connection: Connection, waiting: list[_Sent], *, commits: bool) -> None:
     """Send what waits as one statement and check what each part of it changed."""
     sent, waiting[:] = list(waiting), []
-    key = tuple(id(one.text) for one in sent)  # the texts are kept for good, so their ids are theirs
+    # The texts are kept for good, so their ids are theirs.
+    key = (*(id(one.text) for one in sent), *(one.rows for one in sent if commits))
     if key not in _combined:
-        parts = [
-            f"w{place} AS ({one.text.sql.replace('%(', f'%(w{place}_')} RETURNING 1)" for place, one in enumerate(sent)
-        ]
-        counts = ", ".join(f"(SELECT count(*) FROM w{place})" for place in range(len(sent)))
-        row: Callable[[Sequence[Any]], Any] = tuple
-        _combined[key] = _Text(f"WITH {', '.join(parts)} SELECT {counts}", {}, {}, row, ())
+        _combined[key] = _one_of(sent, refuses=commits)
     values = {
         f"w{place}_{name}": value
         for place, one in enumerate(sent)
         for name, value in one.text.values(one.values).items()
     }
-    [changed] = _send(connection, [_Sent(_combined[key], values)])
+    try:
+        [changed] = _send(connection, [_Sent(_combined[key], values)], commits=commits)
+    except DBAPIError as error:
+        refused = _REFUSED.search(str(error.orig)) if isinstance(error.orig, InvalidTextRepresentation) else None
+        if refused is None:
+            raise
+        # Undone, so that the refusal can be told with what is there now; SQLAlchemy's own rollback follows.
+        cast("psycopg.Connection[Any]", connection.connection.driver_connection).rollback()
+        sent[int(refused[1])].check(int(refused[2]))
+        raise
     for one, count in zip(sent, changed, strict=True):
         one.check(count)
+
+
+def _one_of(sent: Sequence[_Sent], *, refuses: bool) -> _Text:
+    """Return statements as one that answers how many rows each changed, or fails where that is not what was asked."""
+    parts = [
+        f"w{place} AS ({one.text.sql.replace('%(', f'%(w{place}_')} RETURNING 1)" for place, one in enumerate(sent)
+    ]
+    counts = []
+    for place, one in enumerate(sent):
+        count = f"(SELECT count(*) FROM w{place})"
+        if refuses and one.rows is not None:
+            # A text that is no number, made of the count so that it is not looked at before: the error carries it out.
+            failing = f"CAST('refused {place}: ' || changed AS bigint)"
+            count = (
+                f"(SELECT CASE WHEN changed = {one.rows} THEN changed ELSE {failing} END FROM {count} AS c (changed))"
+            )
+        counts.append(count)
+    row: Callable[[Sequence[Any]], Any] = tuple
+    return _Text(f"WITH {', '.join(parts)} SELECT {', '.join(counts)}", row=row)
 
 
 @event.listens_for(Engine, "before_cursor_execute")

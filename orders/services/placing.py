@@ -195,7 +195,7 @@ def _place(
     now: datetime,
 ) -> Answer:
     quantities = quantities_of(wanted)
-    with transaction(), together(as_one=True):
+    with transaction(), together(as_one=True, commits=True):
         people_queries.lock_member(member_id)
         rows = queries.basket(
             slug=slug,

@@ -78,3 +78,44 @@ def test_on_postgresql_several_go_in_one_trip(world):
             event.remove(db.engine, "before_cursor_execute", listen)
         assert [word for word in heard if word != "BEGIN"] == ["UPDATE", "UPDATE"]
         assert len(waiting) == (0 if db.engine.dialect.name == "postgresql" else 1)
+
+
+def test_commit_goes_in_the_same_trip_and_what_is_refused_is_told_with_what_is_there_now(world):
+    def rename(*names, looks=lambda: None):
+        with transaction(), together(as_one=True, commits=True):
+            for was, becomes in names:
+
+                def missing(was=was):
+                    return StateConflict(
+                        f"没有{was}，还有{db.session.scalar(select(Person.name).filter_by(phone=PHONE))}"
+                    )
+
+                change(RENAME, {"was": was, "becomes": becomes}, rows=1, otherwise=missing)
+            looks()
+
+    with world.app.app_context():
+        rename(("会员1", "甲"), ("会员2", "乙"))
+        with db.engine.connect() as another:
+            assert another.scalar(select(Person.name).filter_by(phone=PHONE)) == "甲"
+        # What PostgreSQL refused is undone before it is told; SQLite tells it within.
+        there = "甲" if db.engine.dialect.name == "postgresql" else "x"
+        with pytest.raises(StateConflict, match=f"没有无名，还有{there}"):
+            rename(("甲", "x"), ("无名", "y"))
+        assert name_now() == "甲", "the first part was undone with the second"
+        rename(("甲", "会员1"), ("乙", "会员2"))
+        assert name_now() == "会员1", "the connection lives on"
+
+
+def test_what_commits_in_the_trip_is_kept_or_refused_as_a_whole(world):
+    rows = [{"id": key, "code": "T1", "name": "站", "address": "某路", "hours": ""} for key in (101, 102)]
+
+    def rename_and_build():
+        with transaction(), together(as_one=True, commits=True):
+            change(RENAME, {"was": "会员1", "becomes": "甲"}, rows=1, otherwise=StateConflict)
+            change(STATIONS, numbered(rows), count=2)
+
+    with world.app.app_context():
+        with pytest.raises(IntegrityError):
+            rename_and_build()
+        assert name_now() == "会员1"
+        assert db.session.scalars(select(PickupStation.code)).all() == ["S1"]
