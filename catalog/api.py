@@ -10,6 +10,7 @@ from finance.ledger import queries as ledger_queries
 from kernel import clock
 from kernel.doors import ApiBlueprint, json_answer, once, tagged, upload, who
 from kernel.ids import as_id, digest
+from kernel.kept import keep_answers
 from kernel.paging import decode_cursor, page_of, part_of
 from kernel.schemas import PageArgs, page
 
@@ -22,6 +23,7 @@ merchant = ApiBlueprint(
 operator = ApiBlueprint(
     "api_operator_packs", __name__, audience="operator", url_prefix="/api/v1/admin", description="Approval of packs"
 )
+keep_answers(everyone)
 
 
 @everyone.route("/packs")

@@ -15,6 +15,7 @@ from kernel.doors import PageBlueprint, locale_of, said, who
 from kernel.errors import DomainError, Invalid
 from kernel.idempotency import Once, request_once
 from kernel.ids import as_id
+from kernel.kept import keep_answers
 from kernel.paging import decode_cursor
 from orders import queries, schemas
 from orders.queries import OrderView
@@ -31,6 +32,7 @@ from voucher.queries import CampaignView
 
 shop = PageBlueprint("shop", __name__, audience="everyone")
 bp = PageBlueprint("member", __name__, audience="member")
+keep_answers(shop)
 
 FILTERS = ("tier_fen", "category", "merchant", "region", "q")
 CATEGORIES = ("food", "household")

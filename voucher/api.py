@@ -10,6 +10,7 @@ from kernel import clock, jobs
 from kernel.doors import ApiBlueprint, json_answer, once, tagged, who
 from kernel.errors import Invalid, NotFound
 from kernel.ids import as_id
+from kernel.kept import keep_answers
 from kernel.paging import decode_cursor, part_of
 from kernel.schemas import PageArgs, page
 from voucher import queries, schemas, services
@@ -21,6 +22,7 @@ member = ApiBlueprint(
 operator = ApiBlueprint(
     "api_issue", __name__, audience="operator", url_prefix="/api/v1/admin", description="Campaigns and issue"
 )
+keep_answers(everyone)
 
 
 @everyone.route("/campaigns")

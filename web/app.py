@@ -121,6 +121,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config.update(_flask_config(settings))
     app.config["HUIGONG"] = settings
     app.config["TIERS_OF"] = _tiers_of
+    app.config["CATALOG_SECONDS"] = settings.catalog_seconds
     app.config["FILES"] = files.store_at(
         settings.files,
         endpoint=settings.bucket_endpoint,

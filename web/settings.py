@@ -52,6 +52,7 @@ NAMES = (
     "HUIGONG_YEARLY_CAP_FEN",
     "HUIGONG_OVER_YEARLY_CAP",
     "HUIGONG_INVOICES_PER_ORDER",
+    "HUIGONG_CATALOG_SECONDS",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -103,6 +104,7 @@ class Settings:
     yearly_cap_fen: int = 0
     over_yearly_cap: str = "warn"
     invoices_per_order: int = 3
+    catalog_seconds: int = 0
 
     @property
     def production(self) -> bool:
@@ -166,6 +168,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         yearly_cap_fen=_whole(environ, "HUIGONG_YEARLY_CAP_FEN", 0, least=0),
         over_yearly_cap=_verdict(environ, "HUIGONG_OVER_YEARLY_CAP"),
         invoices_per_order=_whole(environ, "HUIGONG_INVOICES_PER_ORDER", 3, least=1),
+        catalog_seconds=_whole(environ, "HUIGONG_CATALOG_SECONDS", 1 if production else 0, least=0),
     )
     if production:
         _refuse_unsafe(settings, environ)
