@@ -16,12 +16,12 @@ from kernel.errors import DomainError, Forbidden, Invalid
 from kernel.idempotency import request_once
 from kernel.ids import as_id
 from orders import queries, roster
-from orders.api.papers import steps_of
+from orders.api.papers import actors_of, steps_of
 from orders.api.union import district
 from orders.queries import unions as union_queries
 from orders.queries import why as why_queries
 from orders.rules import DELIVERY_MODES, Wanted
-from orders.services import bulk, copying, events, fulfilment, invoicing, paying, rostering
+from orders.services import bulk, events, fulfilment, invoicing, paying, replacing, rostering
 from orders.services.rostering import Upload
 from people import queries as people_queries
 from people.rules import APPROVER, OFFICER, masked
@@ -140,8 +140,7 @@ def _order_page(number: str, report: Any = None, problem: str | None = None, sta
     settings = current_app.config["HUIGONG"]
     warned = union_queries.warnings_of(found, cap_fen=settings.yearly_cap_fen, now=now)
     found = replace(found, warnings=warned)
-    ended = [found.placed_by, found.submitted_by, found.decided_by, found.terms.overridden_by]
-    names = people_queries.names(ended)
+    names = people_queries.names(actors_of(found))
     packs, left = union_queries.packs_of_choice(found.choice) if found.choice else ((), {})
     plan = invoicing.plan(found, at_most=settings.invoices_per_order) if found.paid_at else None
     page = render_template(
@@ -154,7 +153,7 @@ def _order_page(number: str, report: Any = None, problem: str | None = None, sta
         choice_packs=packs,
         left=left,
         names_of_packs={line.pack_id: line for line in found.lines},
-        short=copying.replacements(found),
+        short=replacing.replacements(found),
         faults=union_queries.faults_of(found.id),
         invoices=union_queries.invoices_of(found.id),
         plan=plan,
@@ -302,6 +301,31 @@ def cancel(number: str) -> ResponseReturnValue:
 @bp.post("/orders/<number>/parcels/<parcel>/receive")
 def receive(number: str, parcel: str) -> ResponseReturnValue:
     """A parcel has arrived; what of it was missing or broken."""
+    told = _faults_told()
+    fulfilment.receive_for_union(number=number, parcel=parcel, union_id=who().union_id, faults=told, now=clock.now())
+    flash(gettext("已告诉商户。") if told else gettext("已确认收货。"), "success")
+    return redirect(url_for("union.order", number=number), 303)
+
+
+@bp.post("/orders/<number>/parcels/<parcel>/packages/<package>/receive")
+def receive_package(number: str, parcel: str, package: str) -> ResponseReturnValue:
+    """One package of a parcel has arrived: a department's box."""
+    told = _faults_told()
+    fulfilment.receive_package(
+        number=number,
+        parcel=parcel,
+        package_no=as_id(package) or 0,
+        union_id=who().union_id,
+        faults=told,
+        actor_id=who().person_id,
+        now=clock.now(),
+    )
+    flash(gettext("已告诉商户。") if told else gettext("已确认收货。"), "success")
+    return redirect(url_for("union.order", number=number), 303)
+
+
+def _faults_told() -> list[dict[str, Any]]:
+    """Return what of its lines a form says is missing or broken."""
     form = request.form
     faults = []
     for name in form:
@@ -312,7 +336,4 @@ def receive(number: str, parcel: str) -> ResponseReturnValue:
                 raise Invalid("请填写一个整数。")
             note = form.get(f"note_{line_id}", "").strip()[:200]
             faults.append({"line_id": line_id, "missing": counts[0], "broken": counts[1], "note": note})
-    told = [fault for fault in faults if fault["missing"] or fault["broken"]]
-    fulfilment.receive_for_union(number=number, parcel=parcel, union_id=who().union_id, faults=told, now=clock.now())
-    flash(gettext("已告诉商户。") if told else gettext("已确认收货。"), "success")
-    return redirect(url_for("union.order", number=number), 303)
+    return [fault for fault in faults if fault["missing"] or fault["broken"]]
