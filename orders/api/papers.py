@@ -110,7 +110,6 @@ def dossier(number: str) -> Any:
     """Download what an auditor asks for: goods, roster with signatures, invoices, bank slip, approval, contents."""
     order = _own(number)
     store = current_app.config["FILES"]
-    merchants = {line.merchant_id: line.merchant_name for line in order.lines}
     names = people_queries.names(actors_of(order))
     slip = files.read(store, order.terms.slip_key) if order.terms.slip_key else None
     parts = papers.Dossier(
@@ -118,14 +117,31 @@ def dossier(number: str) -> Any:
         names=names,
         steps=steps_of(order, names),
         payments=[one for one in gateway_queries.of_order(order.id) if one.status == "succeeded"],
-        invoices=[
-            (one, merchants.get(one.merchant_id, ""), files.read(store, one.file_key) if one.file_key else None)
-            for one in union_queries.invoices_of(order.id)
-        ],
+        invoices=invoice_files(order),
         slip=(order.terms.slip_key, slip) if slip is not None else None,
         made_at=clock.now(),
     )
     return _file(papers.dossier(parts), f"dossier-{number}.zip", "application/zip")
+
+
+def invoice_files(order: Any) -> list[tuple[Any, str, bytes | None]]:
+    """Return an order's invoices, each with its merchant's name and, where it was handed in, its file."""
+    store, found = current_app.config["FILES"], union_queries.invoices_of(order.id)
+    sellers = invoicing.sellers_of(order, found)
+    return [
+        (one, sellers[one.merchant_id].merchant_name, files.read(store, one.file_key) if one.file_key else None)
+        for one in found
+    ]
+
+
+@union.route("/orders/<number>/invoices.zip")
+@union.response(200, content_type="application/zip")
+def all_invoices(number: str) -> Any:
+    """Download all invoices merchants have handed in."""
+    content = papers.invoices_zip(invoice_files(_own(number)))
+    if content is None:
+        raise NotFound("商户还没有交来发票。")
+    return _file(content, f"invoices-{number}.zip", "application/zip")
 
 
 def actors_of(order: Any) -> list[Any]:

@@ -229,6 +229,19 @@ def dossier(parts: Dossier) -> bytes:
     return target.getvalue()
 
 
+def invoices_zip(found: Sequence[tuple[Invoice, str, bytes | None]]) -> bytes | None:
+    """Return the invoices that were handed in as a ZIP, named by merchant, amount and number; None where none was."""
+    target, there = io.BytesIO(), [(one, merchant, content) for one, merchant, content in found if content is not None]
+    if not there:
+        return None
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for place, (invoice, merchant, content) in enumerate(there, start=1):
+            words = f"{place}-{merchant}-{yuan(invoice.amount_fen)}-{invoice.number}"
+            name = "".join("_" if character in '/\\:*?"<>|' else character for character in words)
+            archive.writestr(f"{name}.{(invoice.file_key or '').rpartition('.')[2]}", content)
+    return target.getvalue()
+
+
 def _goods_rows(order: OrderView) -> list[list[Any]]:
     header = [
         gettext("礼包"),

@@ -17,6 +17,7 @@ from orders.models import Grant, GrantRecipient, Invoice, Order, OrderLine, Parc
 from orders.queries.orders import Choice, OrderView, order
 from orders.rules import COUNTED, HELD, SENDING, parcel_id
 from orders.why import Sentence, sentence
+from people import queries as people_queries
 from people.rules import masked
 
 GONE = ("cancelled", "expired", "rejected", "refunded")
@@ -358,6 +359,23 @@ def shortages_of(order_id: int) -> dict[int, Shortage]:
         select(Shortage).where(Shortage.order_id == order_id).execution_options(populate_existing=True)
     )
     return {row.line_no: row for row in rows}
+
+
+def rows_of_phone(phone: str) -> list[tuple[Recipient, str, str]]:
+    """Return the rows of rosters with this phone, each with its union's and its pack's name, the oldest first."""
+    rows = db.session.execute(
+        select(Recipient, Order.union_id)
+        .join(Order, Order.id == Recipient.order_id)
+        .where(Recipient.phone == phone, Recipient.phone != "")
+        .order_by(Recipient.order_id)
+        .execution_options(populate_existing=True)
+    ).all()
+    packs = catalog_queries.packs_by_id(row.pack_id for row, _ in rows if row.pack_id is not None)
+    unions = {union.id: union.name for union in people_queries.unions()} if rows else {}
+    return [
+        (row, unions.get(union_id, ""), packs[row.pack_id].name if row.pack_id in packs else "")
+        for row, union_id in rows
+    ]
 
 
 def officer_of(order_id: int) -> int:

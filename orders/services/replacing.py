@@ -30,7 +30,7 @@ from orders.queries import unions as union_queries
 from orders.queries.orders import Choice
 from orders.queries.unions import ChoiceView
 from orders.rules import CHANGEABLE, HELD, SENDING, Line, Wanted, swap
-from orders.services import bulk, fulfilment
+from orders.services import bulk, fulfilment, invoicing
 from people import queries as people_queries
 from people import steps as people_steps
 
@@ -314,7 +314,6 @@ def swap_held(
     there are then. Raises StateConflict for what has left, is being refunded, or comes from a merchant whose parcel
     has left; OutOfStock.
     """
-    paid = order.status in SENDING
     if new.merchant.id in _merchants_done(order):
         raise StateConflict("这个商户的包裹已经发出，请换一个商户的礼包。")
     before = {line.line_no: line for line in order.lines}
@@ -326,8 +325,9 @@ def swap_held(
     for line_no, count in units.items():
         lines = swap(lines, line_no=line_no, units=count, by=next((o for o in lines if o.line_no == by.line_no), by))
     _write_lines(order, lines, units)
-    if paid:
+    if order.status in SENDING:
         _write_parcels(order, lines)
+        invoicing.follow(order.id, lines, actor_id=actor_id, now=now)
     _move_value(order, units, lines, new, missing=missing, actor_id=actor_id, now=now)
     return lines
 

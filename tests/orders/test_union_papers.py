@@ -161,6 +161,12 @@ def test_invoices_are_asked_of_each_merchant_over_what_it_was_paid(world):
     assert upload(world, MERCHANT_A, "PUT", put, number="24372000").json["status"] == "issued"
     file = world.call(OFFICER, "GET", f"/bulk/orders/{number}/invoices/{own['id']}/file")
     assert (file.status_code, file.data) == (200, PDF)
+    everything = f"/bulk/orders/{number}/invoices.zip"
+    with zipfile.ZipFile(io.BytesIO(world.call(OFFICER, "GET", everything).data)) as archive:
+        assert archive.namelist() == ["1-甲-¥247.06-24372000.pdf"]
+        assert archive.read("1-甲-¥247.06-24372000.pdf") == PDF
+    assert world.call(OTHER_OFFICER, "GET", everything).status_code == 404
+    assert everything.rpartition("/")[2] in world.browser(OFFICER).get(f"/union/orders/{number}").text
     assert world.call(OTHER_OFFICER, "GET", f"/bulk/orders/{number}/invoices/{own['id']}/file").status_code == 404
     # A refund afterwards asks the merchant for a red one over the difference.
     back = world.call(OFFICER, "POST", f"/bulk/orders/{number}/refunds", {"lines": [{"line_id": "1", "quantity": 1}]})
@@ -176,8 +182,33 @@ def test_invoices_are_asked_of_each_merchant_over_what_it_was_paid(world):
     assert after["total_fen"] == 28000 - 12353
 
 
+def test_goods_that_went_to_another_merchant_are_invoiced_by_it(world):
+    number = paid(world, ("A150", 3), people=[])
+    path = f"/bulk/orders/{number}"
+    world.call(OFFICER, "POST", f"{path}/invoice", TITLE)
+    (own,) = world.call(MERCHANT_A, "GET", "/merchant/invoices").json["items"]
+    upload(world, MERCHANT_A, "PUT", f"/merchant/invoices/{own['id']}/file", number="1/1")
+    short = {"lines": [{"line_id": "1", "quantity": 3}]}
+    world.call(MERCHANT_A, "POST", f"/merchant/parcels/{number}-1/shortage", short)
+    swapped = {"pack_id": world.packs["A150"], "by_pack_id": world.packs["B150"]}
+    assert world.call(OFFICER, "POST", f"{path}/replacements", swapped).status_code == 200
+    found = world.call(OFFICER, "GET", f"{path}/invoice").json
+    assert sorted((one["amount_fen"], one["status"]) for one in found["items"]) == [
+        (-37000, "requested"),
+        (37000, "issued"),
+        (37000, "requested"),
+    ]
+    plan = world.call(OFFICER, "GET", f"{path}/invoice-plan").json
+    assert [(one["merchant"]["name"], one["amount_fen"]) for one in plan["items"]] == [("乙", 37000), ("甲", -37000)]
+    assert "甲" in world.browser(OFFICER).get(f"/union/orders/{number}").text
+    with zipfile.ZipFile(io.BytesIO(world.call(OFFICER, "GET", f"{path}/invoices.zip").data)) as archive:
+        assert archive.namelist() == ["1-甲-¥370-1_1.pdf"]
+    assert world.breaches() == []
+
+
 def test_no_invoice_before_payment(world):
     number = submitted(world)
+    assert world.call(OFFICER, "GET", f"/bulk/orders/{number}/invoices.zip").json["code"] == "not_found"
     assert world.call(OFFICER, "POST", f"/bulk/orders/{number}/invoice", TITLE).json["code"] == "state_conflict"
     assert world.call(APPROVER, "POST", f"/bulk/orders/{number}/invoice", TITLE).json["code"] == "forbidden"
 
