@@ -12,12 +12,12 @@ from catalog import queries as catalog_queries
 from finance.gateway import queries as gateway_queries
 from kernel import clock
 from kernel.doors import PageBlueprint, locale_of, said, who
-from kernel.errors import DomainError, Forbidden, Invalid
+from kernel.errors import DomainError, Invalid
 from kernel.idempotency import request_once
 from kernel.ids import as_id
 from orders import queries, roster
 from orders.api.papers import actors_of, steps_of
-from orders.api.union import district
+from orders.api.union import as_officer, district
 from orders.queries import unions as union_queries
 from orders.queries import why as why_queries
 from orders.rules import DELIVERY_MODES, Wanted
@@ -107,8 +107,7 @@ def draft() -> ResponseReturnValue:
     }
     wanted = [Wanted(as_id(pack_id) or 0, min(count, 100_000)) for pack_id, count in counts.items() if count > 0]
     slug = campaign.slug if campaign else "-"
-    if OFFICER not in who().roles:
-        raise Forbidden("需要经办人权限。")
+    as_officer()
     if not wanted:
         return _new_page(form, gettext("请至少选择一种礼包并填写数量。"), status=422)
     try:
@@ -179,8 +178,7 @@ def _order_page(number: str, report: Any = None, problem: str | None = None, sta
 def put_roster(number: str) -> ResponseReturnValue:
     """Put the roster from a spreadsheet."""
     sent = request.files.get("file")
-    if OFFICER not in who().roles:
-        raise Forbidden("需要经办人权限。")
+    as_officer()
     try:
         if sent is None or not sent.filename:
             raise Invalid("请选择花名册文件。")
@@ -203,11 +201,15 @@ def put_roster(number: str) -> ResponseReturnValue:
 @bp.post("/orders/<number>/leave")
 def leave(number: str) -> ResponseReturnValue:
     """Take somebody off the roster."""
-    if OFFICER not in who().roles:
-        raise Forbidden("需要经办人权限。")
+    as_officer()
     position = as_id(request.form.get("position", "")) or 0
     rostering.leave(
-        number=number, union_id=who().union_id, position=position, actor_id=who().person_id, now=clock.now()
+        number=number,
+        union_id=who().union_id,
+        position=position,
+        code=as_id(request.form.get("code", "")) or 0,
+        actor_id=who().person_id,
+        now=clock.now(),
     )
     flash(gettext("已从花名册去掉。"), "success")
     return redirect(url_for("union.order", number=number, _anchor="roster"), 303)
@@ -216,8 +218,7 @@ def leave(number: str) -> ResponseReturnValue:
 @bp.post("/orders/<number>/counts")
 def change_counts(number: str) -> ResponseReturnValue:
     """Change how many of each pack."""
-    if OFFICER not in who().roles:
-        raise Forbidden("需要经办人权限。")
+    as_officer()
     wanted = []
     for name, text in request.form.items():
         count = as_id(text.strip()) if name.startswith("pack_") else None
@@ -233,8 +234,7 @@ def change_counts(number: str) -> ResponseReturnValue:
 @bp.post("/orders/<number>/submit")
 def submit(number: str) -> ResponseReturnValue:
     """Hand the order to the approver."""
-    if OFFICER not in who().roles:
-        raise Forbidden("需要经办人权限。")
+    as_officer()
     bulk.submit(number=number, union_id=who().union_id, actor_id=who().person_id, district=district(), now=clock.now())
     flash(gettext("已提交，等待另一位同事审批。"), "success")
     return redirect(url_for("union.order", number=number), 303)

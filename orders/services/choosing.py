@@ -161,6 +161,7 @@ def remind(
     due = (
         Recipient.order_id == order.id,
         Recipient.chosen_at.is_(None),
+        Recipient.phone != "",  # somebody whose data was erased
         Recipient.reminded_at.is_(None) | (Recipient.reminded_at < now - REMIND_AGAIN),
     )
     with transaction():

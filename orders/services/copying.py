@@ -50,7 +50,9 @@ def copy(*, number: str, union_id: int | None, slug: str, once: Once, now: datet
         now=now,
     )
     people = queries.recipients_of(old.id)
-    if not answer.replayed and people:
+    made = queries.order_of_union(answer.body["number"], union_id=union_id, now=now)
+    # The people come in a transaction of their own: sent again after a crash between the two, they still come.
+    if people and made.status == "draft" and made.recipient_count == 0:
         rows = [
             (
                 one.position,

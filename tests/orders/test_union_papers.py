@@ -11,10 +11,11 @@ from sqlalchemy import update
 
 from kernel import clock, files
 from kernel.db import db
+from kernel.errors import StateConflict
 from orders import invoices
 from orders.models import Order
 from orders.rules import Line
-from orders.services import placing, privacy, warning
+from orders.services import placing, privacy, rostering, warning
 from people import queries as people_queries
 from tests.factories import APPROVER, MERCHANT_A, MERCHANT_B, OFFICER, OPERATOR, OTHER_OFFICER
 
@@ -348,6 +349,36 @@ def test_last_years_order_is_copied_with_its_people(world):
     assert world.call(OTHER_OFFICER, "POST", f"/bulk/orders/{old}/copy", body).status_code == 404
     world.call(MERCHANT_A, "PATCH", f"/merchant/packs/{world.packs['A150']}", {"status": "off_sale"})
     assert world.call(OFFICER, "POST", f"/bulk/orders/{old}/copy", body).json["code"] == "invalid"
+
+
+def test_a_copy_that_crashed_before_its_people_came_gets_them_when_sent_again(world, monkeypatch):
+    old, body = paid(world), {"campaign": "spring"}
+
+    def crash(**_):
+        raise StateConflict("crash")
+
+    with monkeypatch.context() as crashing:
+        crashing.setattr(rostering, "put_roster", crash)
+        assert world.call(OFFICER, "POST", f"/bulk/orders/{old}/copy", body, key="again").status_code == 409
+    copied = world.call(OFFICER, "POST", f"/bulk/orders/{old}/copy", body, key="again")
+    assert (copied.status_code, copied.headers["Idempotent-Replayed"]) == (201, "true")
+    assert world.call(OFFICER, "GET", f"/bulk/orders/{copied.json['number']}").json["recipient_count"] == 3
+
+
+def test_a_roster_checked_against_other_packs_is_refused(world, monkeypatch):
+    number = submitted(world)
+    other = {"lines": world.lines(("A100", 5))["lines"]}
+    check = rostering.roster.check
+
+    def changed_meanwhile(*args, **options):
+        assert world.call(OFFICER, "PUT", f"/bulk/orders/{number}/lines", other).status_code == 200
+        return check(*args, **options)
+
+    monkeypatch.setattr(rostering.roster, "check", changed_meanwhile)
+    put = world.call(OFFICER, "PUT", f"/bulk/orders/{number}/roster", {"recipients": PEOPLE[:1]})
+    assert put.json["code"] == "state_conflict"
+    monkeypatch.undo()
+    assert world.call(OFFICER, "GET", f"/bulk/orders/{number}").json["recipient_count"] == 3
 
 
 def test_unpaid_in_time_all_is_released_and_before_it_a_warning_is_given(world, monkeypatch):
