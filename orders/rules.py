@@ -157,6 +157,12 @@ def swap(lines: Sequence[Line], *, line_no: int, units: int, by: Line) -> tuple[
     return tuple(after[number] for number in sorted(after) if after[number].quantity)
 
 
+def only_pack(lines: Iterable[Line]) -> int | None:
+    """Return the only pack an order has: what everybody gets whose row of the roster names none."""
+    packs = {line.pack_id for line in lines}
+    return packs.pop() if len(packs) == 1 else None
+
+
 def quantities_of(lines: Iterable[Line | Wanted]) -> dict[int, int]:
     """Return how many of each pack the lines take together; two lines of one pack take both.
 
@@ -183,15 +189,14 @@ def boxes(
 ) -> tuple[Box, ...]:
     """Return what of a parcel goes to which department, in the order of the roster; nobody's units are the last box's.
 
-    `people` are (department, pack, units) of the roster; without a pack they get the only one there is. `sent` are the
-    units by line that have left for a department already.
+    `people` are (department, pack, units) of the roster; who has no pack yet is in nobody's box. `sent` are the units
+    by line that have left for a department already.
     """
     left = {line.line_no: line.left for line in lines}
-    only = lines[0].pack_id if len({line.pack_id for line in lines}) == 1 else None
     wanted: dict[str, dict[int, int]] = {}
     for department, pack_id, units in people:
         for line in lines:
-            if line.pack_id == (only if pack_id is None else pack_id) and units > 0:
+            if line.pack_id == pack_id and units > 0:
                 taken = min(units, left[line.line_no])
                 own = wanted.setdefault(department, {})
                 own[line.line_no] = own.get(line.line_no, 0) + taken

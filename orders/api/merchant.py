@@ -12,6 +12,7 @@ from kernel.paging import decode_cursor
 from kernel.schemas import page
 from orders import carriers, queries, schemas, shipments
 from orders.papers import parcels as papers
+from orders.queries import packing
 from orders.queries import refunds as refund_queries
 from orders.services import fulfilment, pickup, refunding
 
@@ -119,9 +120,9 @@ def print_parcels(args: dict[str, Any], paper: str) -> Any:
 
 
 def print_of(paper: str, named: list[str]) -> Any:
-    """Print a paper of the parcels named; by department, where a union wants its order so."""
+    """Print a paper of the parcels named: a label a department or a recipient, where a union wants its order so."""
     found = chosen_parcels(named)
-    return saved(papers.printed(paper, found if paper == "pick-list" else queries.by_department(found)), f"{paper}.pdf")
+    return saved(papers.printed(paper, found if paper == "pick-list" else packing.as_packed(found)), f"{paper}.pdf")
 
 
 def chosen_parcels(named: list[str]) -> list[queries.ParcelView]:

@@ -15,7 +15,7 @@ from kernel.paging import Page, page_of
 from kernel.statements import Statement, fetch
 from orders.carriers import tracking_link
 from orders.models import Order, OrderLine, Parcel, ParcelPackage, Recipient, UnionTerms
-from orders.rules import REFUNDABLE, UNION_BUYER, Box, Line, boxes, parcel_id
+from orders.rules import REFUNDABLE, UNION_BUYER, Box, Line, boxes, only_pack, parcel_id
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 
@@ -551,12 +551,25 @@ def _with_labels(rows: Sequence[Row[Any]], *, ship_seconds: int, now: datetime |
                 paid_at=row.Order.paid_at,
                 buyer_kind=row.Order.buyer_kind,
                 packages=own,
-                boxes=boxes(parcel.lines, people[parcel.order_id], _sent(own)) if parcel.order_id in people else (),
+                boxes=_boxes(parcel, people[parcel.order_id], lines[row.Order.id], own)
+                if parcel.order_id in people
+                else (),
                 due_at=due_at,
                 overdue=bool(now and due_at and due_at <= now and parcel.status == "to_ship"),
             )
         )
     return views
+
+
+def _boxes(
+    parcel: ParcelView,
+    people: Sequence[tuple[str, int | None, int]],
+    lines: Sequence[Line],
+    packages: Sequence[PackageView],
+) -> tuple[Box, ...]:
+    only = only_pack(lines)
+    resolved = [(department, pack_id or only, units) for department, pack_id, units in people]
+    return boxes(parcel.lines, resolved, _sent(packages))
 
 
 def _people_by_department(order_ids: Sequence[int]) -> dict[int, list[tuple[str, int | None, int]]]:
@@ -583,26 +596,6 @@ def _sent(packages: Iterable[PackageView]) -> dict[str, dict[int, int]]:
             for line_no, units in package.units.items():
                 own[line_no] = own.get(line_no, 0) + units
     return sent
-
-
-def by_department(parcels: Sequence[ParcelView]) -> list[ParcelView]:
-    """Return parcels as they are packed: where a union wants it by department, each department's box by itself.
-
-    Boxes that have left are left out, unless all have.
-    """
-    packed: list[ParcelView] = []
-    for parcel in parcels:
-        waiting = [(box.department, box.to_send) for box in parcel.boxes if box.to_send]
-        for department, units in waiting or [(box.department, box.units) for box in parcel.boxes]:
-            own = tuple(
-                replace(line, quantity=units[line.line_no], refunded=0, shipped=0, withdrawn=0)
-                for line in parcel.lines
-                if units.get(line.line_no)
-            )
-            packed.append(replace(parcel, lines=own, department=department))
-        if not parcel.boxes:
-            packed.append(parcel)
-    return packed
 
 
 def _packages_of(order_ids: Iterable[int]) -> dict[tuple[int, int], list[PackageView]]:

@@ -3,6 +3,7 @@
 import io
 
 from pypdf import PdfReader
+from python_calamine import CalamineWorkbook
 
 from orders.rules import Line, boxes
 from tests.factories import APPROVER, MERCHANT_A, MERCHANT_B, OFFICER, OPERATOR, OTHER_OFFICER
@@ -54,7 +55,8 @@ def test_boxes_share_a_parcel_out_by_department():
         ("后勤", {1: 1, 2: 1}, {1: 1, 2: 1}),
         ("", {1: 1}, {1: 1}),
     ]
-    assert [box.units for box in boxes([line(1, 7, 2)], [("甲", None, 1), ("乙", None, 1)], {})] == [{1: 1}, {1: 1}]
+    nobodys = boxes([line(1, 7, 2)], [("甲", None, 1), ("乙", 7, 1)], {})
+    assert [(box.department, box.units) for box in nobodys] == [("乙", {1: 1}), ("", {1: 1})]
 
 
 def test_each_departments_box_is_sent_and_received_by_itself(world):
@@ -116,6 +118,32 @@ def test_labels_and_slips_are_a_departments(world):
     whole = paid(world, mode="union")
     one = world.call(MERCHANT_A, "GET", f"/merchant/parcels/labels.pdf?parcel={whole}-1")
     assert len(PdfReader(io.BytesIO(one.data)).pages) == 1
+
+
+def test_each_recipient_has_a_label_where_each_gets_it_at_home(world):
+    number = paid(world, mode="recipient")
+    for parcel, login, names in ((1, MERCHANT_A, ["王芳", "赵敏", "工会"]), (2, MERCHANT_B, ["李强"])):
+        printed = world.call(login, "GET", f"/merchant/parcels/labels.pdf?parcel={number}-{parcel}")
+        pages = [page.extract_text() for page in PdfReader(io.BytesIO(printed.data)).pages]
+        assert [name in text for name, text in zip(names, pages, strict=True)] == [True] * len(names)
+    assert world.call(MERCHANT_A, "GET", f"/merchant/parcels/slips.pdf?parcel={number}-1").status_code == 200
+
+
+def test_who_has_no_pack_yet_is_on_no_merchants_list(world):
+    body = {
+        **world.lines(("A150", 1), ("B40", 1)),
+        "delivery": {"mode": "department", "name": "工会", "phone": OFFICER},
+    }
+    path = f"/bulk/orders/{world.call(OFFICER, 'POST', '/bulk/orders', body).json['number']}"
+    people = [{name: text for name, text in one.items() if name != "pack_id"} for one in PEOPLE[:2]]
+    world.call(OFFICER, "PUT", f"{path}/roster", {"recipients": people})
+    rows = CalamineWorkbook.from_filelike(
+        io.BytesIO(world.call(OFFICER, "GET", f"{path}/packing-list.xlsx").data)
+    ).get_sheet_by_index(0)
+    assert [row[:3] for row in rows.to_python()[-2:]] == [
+        ["（未列名）", "礼包A150", 1.0],
+        ["（未列名）", "礼包B40", 1.0],
+    ]
 
 
 def test_what_came_short_is_on_the_merchants_first_page_until_it_answers(world):
