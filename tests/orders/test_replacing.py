@@ -52,6 +52,15 @@ def swap_for(world, path, old, new, **options):
     return world.call(OFFICER, "POST", f"{path}/replacements", body, **options)
 
 
+def offer_third_pack(world):
+    """Three of a pack C150, of merchant B."""
+    pack = {"name": "礼包C", "price_fen": 15000, "contents": [{"name": "米", "quantity": 1, "unit": "袋"}]}
+    made = world.call(MERCHANT_B, "POST", "/merchant/packs", pack).json
+    world.call(OPERATOR, "POST", f"/admin/packs/{made['id']}/approve")
+    world.packs["C150"] = made["id"]
+    world.call(MERCHANT_B, "POST", f"/merchant/packs/{made['id']}/stock", {"count": 3, "reason": "入库"})
+
+
 def texts(world):
     """Each text message waiting to be sent: (phone, text)."""
     with world.app.app_context():
@@ -168,10 +177,7 @@ def test_who_is_asked_again_may_take_another_pack_and_stock_moves_along(world, m
     before = amounts(world.call(OFFICER, "GET", path).json)
     assert choose(world, links[0], "B150").json["code"] == "state_conflict"
     take_off(world, "A150")
-    stock = world.call(MERCHANT_B, "POST", "/merchant/packs", {"name": "礼包C", "price_fen": 15000, **NEW_PACK}).json
-    world.call(OPERATOR, "POST", f"/admin/packs/{stock['id']}/approve")
-    world.packs["C150"] = stock["id"]
-    world.call(MERCHANT_B, "POST", f"/merchant/packs/{stock['id']}/stock", {"count": 3, "reason": "入库"})
+    offer_third_pack(world)
     done = swap_for(world, path, "A150", "C150").json
     assert done["choice"]["pack_ids"] == [world.packs["C150"], world.packs["B150"]]
     assert (world.stock("A150"), world.stock("C150")) == ((50, 0, 0), (0, 3, 0))
@@ -187,9 +193,6 @@ def test_who_is_asked_again_may_take_another_pack_and_stock_moves_along(world, m
     assert choose(world, links[1], "B150").json["code"] == "state_conflict"
     monkeypatch.undo()
     assert world.breaches() == []
-
-
-NEW_PACK = {"contents": [{"name": "米", "quantity": 1, "unit": "袋"}]}
 
 
 def test_a_shortage_of_a_paid_order_moves_units_to_another_merchant_with_their_money(world):
@@ -323,4 +326,18 @@ def test_replacing_races_payment_and_nothing_is_lost(world):
     with world.app.app_context():
         view = queries.order(int(path.rpartition("/")[2]), now=clock.now())
         assert (view.status, sum(line.quantity for line in view.lines)) == ("paid", 3)
+    assert world.breaches() == []
+
+
+def test_two_who_are_asked_again_after_the_last_one_get_one(world):
+    path, links = chosen(world, "A150", "B150")
+    offer_third_pack(world)
+    world.call(MERCHANT_B, "POST", f"/merchant/packs/{world.packs['B150']}/stock", {"count": 1, "reason": "盘点"})
+    take_off(world, "A150")
+    assert swap_for(world, path, "A150", "C150").status_code == 200
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda token: choose(world, token, "B150"), links))
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+    assert {answer.json["code"] for answer in answers if answer.status_code == 409} == {"out_of_stock"}
+    assert (world.stock("B150"), world.stock("C150")) == ((0, 1, 0), (1, 2, 0))
     assert world.breaches() == []
