@@ -44,6 +44,11 @@ def take_back_postings(quantities: Mapping[int, int]) -> list[Posting]:
     return _postings(ledger.STOCK_SOLD, ledger.STOCK_AVAILABLE, quantities)
 
 
+def write_off_postings(quantities: Mapping[int, int]) -> list[Posting]:
+    """What the ledger says of packs that turn out not to be there."""
+    return _postings(ledger.STOCK_AVAILABLE, ledger.STOCK_SOURCE, quantities)
+
+
 def _moving(condition: Callable[[ColumnElement[int]], ColumnElement[bool]] | None = None, **by: int) -> Statement:
     """Return the statement that moves packs between the counters named, by each pack's own number times 1 or -1."""
 
@@ -85,6 +90,7 @@ _RELEASE = _moving(held=-1)
 _RELEASE_BULK = _moving(held=-1, bulk_taken=-1)
 _TAKE_BACK = _moving(sold=-1)
 _TAKE_BACK_BULK = _moving(sold=-1, bulk_taken=-1)
+_WRITE_OFF = _moving(taken_in=-1)
 _SHIP = _moving(shipped=1)
 
 
@@ -117,6 +123,11 @@ def release(quantities: Mapping[int, int], *, bulk: bool = False) -> None:
 def take_back(quantities: Mapping[int, int], *, bulk: bool = False) -> None:
     """退回货架: what was sold and never left is available again, to whom it was before."""
     _move(_TAKE_BACK_BULK if bulk else _TAKE_BACK, quantities)
+
+
+def write_off(quantities: Mapping[int, int]) -> None:
+    """盘亏: packs just taken back turn out not to be there; nobody can order them again."""
+    _move(_WRITE_OFF, quantities)
 
 
 def ship(quantities: Mapping[int, int]) -> None:

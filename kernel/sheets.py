@@ -293,6 +293,8 @@ def text_of(cell: Any) -> str:
     ('13800000011', '138', '13800000011', '1.38E+10')
     """
     if isinstance(cell, str):
+        if cell.isascii() and (cell.isdigit() or not cell):
+            return cell  # most cells are a phone, a number or nothing
         text = cell.strip()
         if text[:1] == "'" and text[1:].startswith(FORMULA_MARKS):
             text = text[1:]  # a sheet of ours comes back as it was written (`safe`)

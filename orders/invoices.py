@@ -68,6 +68,7 @@ class Proposed:
     merchant_name: str
     amount_fen: int
     items: tuple[Item, ...] = ()
+    merchant_name_en: str = ""
 
     @property
     def is_red(self) -> bool:
@@ -129,15 +130,18 @@ def plan(
     proposed: list[Proposed] = []
     for merchant_id, net_fen in nets_of(lines).items():
         own = [line for line in lines if line.merchant_id == merchant_id]
-        name = own[0].merchant_name
         left_fen = net_fen - issued.get(merchant_id, 0)
         items = tuple(Item(line.pack_name, line.left, net_of(line)) for line in own if line.left > 0)
         if left_fen < 0:
-            proposed.append(Proposed(merchant_id, name, left_fen))
-        elif left_fen > 0 and (ceiling_fen == 0 or left_fen <= ceiling_fen):
-            proposed.append(Proposed(merchant_id, name, left_fen, items if left_fen == net_fen else ()))
-        elif left_fen > 0:
+            parts = [left_fen]
+        elif ceiling_fen == 0 or left_fen <= ceiling_fen:
+            parts = [left_fen] if left_fen else []
+        else:
             count = -(-left_fen // ceiling_fen)
             parts = [left_fen // count + (1 if part < left_fen % count else 0) for part in range(count)]
-            proposed += [Proposed(merchant_id, name, part_fen) for part_fen in parts]
+        whole = parts == [net_fen]
+        proposed += [
+            Proposed(merchant_id, own[0].merchant_name, fen, items if whole else (), own[0].merchant_name_en)
+            for fen in parts
+        ]
     return Plan(tuple(proposed), at_most)

@@ -154,6 +154,7 @@ class Recipient(Base):
     chosen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     delivery: Mapped[dict[str, Any] | None] = mapped_column(NullableJson)
     reminded_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    asked_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     received_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     received_how: Mapped[str | None] = mapped_column(String(8))
 
@@ -164,7 +165,7 @@ class UnionTerms(Base):
     With self-choice, each recipient picks one of `pack_ids`, all of `tier_fen`, until `deadline`; who does not gets
     `default_pack_id`. `voided_at` is when a change last took a submission or an approval back, `voided_was` what it
     was; `cap_override` why an approver let the yearly cap be passed; `warned_at` when the end of its payment term was
-    announced.
+    announced. `replaced` are the packs that gave way to others of their tier once stock was held: when, by whom, which.
     """
 
     __tablename__ = "union_terms"
@@ -186,6 +187,7 @@ class UnionTerms(Base):
     copied_from: Mapped[int | None] = mapped_column(ForeignKey("orders.id"))
     warned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     slip_key: Mapped[str | None] = mapped_column(String(200))
+    replaced: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list, server_default=text("'[]'"))
 
 
 class RosterUpload(Base):
@@ -200,13 +202,35 @@ class RosterUpload(Base):
     made_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
+class Shortage(Base):
+    """缺货: units of a paid order's line its merchant says, before they left, that it cannot send."""
+
+    __tablename__ = "shortages"
+    __table_args__ = (
+        ForeignKeyConstraint(["order_id", "line_no"], ["order_lines.order_id", "order_lines.line_no"]),
+        CheckConstraint("units > 0", name="units"),
+    )
+
+    order_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    line_no: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    units: Mapped[int]
+    note: Mapped[str] = mapped_column(String(200), default="")
+    told_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class ParcelFault(Base):
-    """短少或破损: units of a line a union did not get whole, told to the merchant."""
+    """短少或破损: units of a line a union did not get whole, told to the merchant, and what it says to that."""
 
     __tablename__ = "parcel_faults"
     __table_args__ = (
         CheckConstraint("missing >= 0 AND broken >= 0 AND missing + broken > 0", name="counts"),
         Index("ix_parcel_faults_merchant_id", "merchant_id", "order_id"),
+        Index(
+            "ix_parcel_faults_open",
+            "told_at",
+            postgresql_where=text("answered_at IS NULL"),
+            sqlite_where=text("answered_at IS NULL"),
+        ),
     )
 
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
@@ -217,6 +241,8 @@ class ParcelFault(Base):
     broken: Mapped[int]
     note: Mapped[str] = mapped_column(String(200), default="")
     told_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    answer: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    answered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Invoice(Base):
@@ -271,7 +297,10 @@ class Parcel(Base):
 
 
 class ParcelPackage(Base):
-    """One package of a parcel: `units` of it by line number, with one carrier and tracking number."""
+    """One package of a parcel: `units` of it by line number, with one carrier and tracking number.
+
+    Where a union wants its order by department, a package may be one `department`'s, and be received by itself.
+    """
 
     __tablename__ = "parcel_packages"
     __table_args__ = (ForeignKeyConstraint(["order_id", "parcel_no"], ["parcels.order_id", "parcels.parcel_no"]),)
@@ -283,6 +312,9 @@ class ParcelPackage(Base):
     tracking_no: Mapped[str] = mapped_column(String(60))
     units: Mapped[dict[str, int]] = mapped_column(Json)
     shipped_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    department: Mapped[str | None] = mapped_column(String(80))
+    received_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    received_by: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
 
 
 class Pickup(Base):

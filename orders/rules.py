@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 ORDER_MOVES = {
@@ -46,6 +46,8 @@ MEMBER_BUYER, UNION_BUYER, GRANTED = "member", "union", "grant"
 # Until when a union's roster, packs and counts may change. Once a payment was begun, money may be on its way for the
 # old amount: then the order is cancelled and copied instead.
 CHANGEABLE = ("draft", "choosing", "submitted", "approved", "rejected")
+HELD = ("approved", "pending_payment")  # stock is held, and nobody has paid yet
+SENDING = ("paid", "fulfilling")  # paid, and not all of it has arrived
 COUNTED = ("submitted", "approved", "pending_payment", "paid", "fulfilling", "completed")  # towards the yearly cap
 DELIVERY_MODES = ("union", "department", "recipient")
 
@@ -129,6 +131,38 @@ def give_back(*, amount_fen: int, discount_fen: int, quantity: int, before: int,
     return GiveBack(cash_fen=cash_then - cash_before, voucher_fen=voucher_then - voucher_before)
 
 
+def swap(lines: Sequence[Line], *, line_no: int, units: int, by: Line) -> tuple[Line, ...]:
+    """Return an order's lines with `units` of one line given to another pack of the same price.
+
+    `by` is the other pack's line: one of the order's, or a new one of no units yet. The units take their share of the
+    discount along, so no sum of the order changes; a line without units is gone.
+    """
+    old = next(line for line in lines if line.line_no == line_no)
+    assert by.price_fen == old.price_fen
+    assert by.line_no != old.line_no
+    assert 0 < units <= old.to_send
+    assert old.refund_asked == by.refund_asked == 0
+    share_fen = old.discount_fen * units // old.quantity
+
+    def more(line: Line, count: int, discount_fen: int) -> Line:
+        return replace(
+            line,
+            quantity=line.quantity + count,
+            amount_fen=line.amount_fen + count * line.price_fen,
+            discount_fen=line.discount_fen + discount_fen,
+        )
+
+    changed = {one.line_no: one for one in (more(old, -units, -share_fen), more(by, units, share_fen))}
+    after = {**{line.line_no: line for line in lines}, **changed}
+    return tuple(after[number] for number in sorted(after) if after[number].quantity)
+
+
+def only_pack(lines: Iterable[Line]) -> int | None:
+    """Return the only pack an order has: what everybody gets whose row of the roster names none."""
+    packs = {line.pack_id for line in lines}
+    return packs.pop() if len(packs) == 1 else None
+
+
 def quantities_of(lines: Iterable[Line | Wanted]) -> dict[int, int]:
     """Return how many of each pack the lines take together; two lines of one pack take both.
 
@@ -139,6 +173,50 @@ def quantities_of(lines: Iterable[Line | Wanted]) -> dict[int, int]:
     for line in lines:
         total[line.pack_id] += line.quantity
     return dict(total)
+
+
+@dataclass(frozen=True)
+class Box:
+    """What of a parcel goes to one department: units by line number, and how many of them are still to be sent."""
+
+    department: str
+    units: Mapping[int, int]
+    to_send: Mapping[int, int]
+
+
+def boxes(
+    lines: Sequence[Line], people: Iterable[tuple[str, int | None, int]], sent: Mapping[str, Mapping[int, int]]
+) -> tuple[Box, ...]:
+    """Return what of a parcel goes to which department, in the order of the roster; nobody's units are the last box's.
+
+    `people` are (department, pack, units) of the roster; who has no pack yet is in nobody's box. `sent` are the units
+    by line that have left for a department already.
+    """
+    left = {line.line_no: line.left for line in lines}
+    wanted: dict[str, dict[int, int]] = {}
+    for department, pack_id, units in people:
+        for line in lines:
+            if line.pack_id == pack_id and units > 0:
+                taken = min(units, left[line.line_no])
+                own = wanted.setdefault(department, {})
+                own[line.line_no] = own.get(line.line_no, 0) + taken
+                left[line.line_no] -= taken
+                units -= taken
+    for line_no, units in left.items():
+        if units > 0:
+            nobodys = wanted.setdefault("", {})
+            nobodys[line_no] = nobodys.get(line_no, 0) + units
+    unsent = {line.line_no: line.to_send for line in lines}
+    found = []
+    for department, counts in wanted.items():
+        gone, to_send = sent.get(department, {}), {}
+        for line_no, units in counts.items():
+            to_send[line_no] = min(max(0, units - gone.get(line_no, 0)), unsent[line_no])
+            unsent[line_no] -= to_send[line_no]
+        own_units = {line_no: units for line_no, units in counts.items() if units}
+        if own_units:
+            found.append(Box(department, own_units, {line_no: units for line_no, units in to_send.items() if units}))
+    return tuple(found)
 
 
 def number_parcels(merchant_ids: Sequence[int]) -> dict[int, int]:

@@ -131,6 +131,12 @@ class Ship(Base):
         validate=Length(min=1, max=MAX_LINES),
         metadata={"description": "the units in this package; all that is still to be sent where nothing is said"},
     )
+    department = Text(
+        load_default=None,
+        allow_none=True,
+        validate=Length(max=80),
+        metadata={"description": "whose box this package is, where a union wants its order by department"},
+    )
 
 
 class PaperArgs(Base):
@@ -390,6 +396,8 @@ class Package(Base):
     tracking_url = fields.String(attribute="link", allow_none=True)
     shipped_at = Moment()
     units = fields.Dict(keys=fields.String(), values=fields.Integer())
+    department = fields.String(allow_none=True)
+    received_at = Moment(allow_none=True)
 
 
 class ParcelLine(OrderLine):
@@ -399,6 +407,18 @@ class ParcelLine(OrderLine):
     shipped = fields.Integer()
 
 
+class Box(Base):
+    """What of a parcel goes to one department, and what of that is still to be sent."""
+
+    department = fields.String()
+    lines = fields.Function(lambda box: _units(box.units))
+    to_send = fields.Function(lambda box: _units(box.to_send))
+
+
+def _units(units: Any) -> list[dict[str, Any]]:
+    return [{"line_id": str(line_no), "quantity": count} for line_no, count in units.items()]
+
+
 class MerchantParcel(Parcel):
     """包裹 as its merchant sees it: of the buyer, what the label needs; `to_send` is what is still to be sent."""
 
@@ -406,6 +426,7 @@ class MerchantParcel(Parcel):
     packages = fields.List(fields.Nested(Package))
     due_at = Moment(allow_none=True)
     overdue = fields.Boolean()
+    boxes = fields.List(fields.Nested(lambda: Box()))
 
     order_number = fields.Function(lambda parcel: str(parcel.order_id))
     delivery = fields.Dict()

@@ -67,6 +67,9 @@ class Short(Base):
     name = fields.String()
     wanted = fields.Integer()
     available = fields.Integer()
+    units = fields.Integer()
+    reason = fields.String()
+    note = fields.String()
     others = fields.Function(
         lambda short: [
             {"id": str(pack.id), "name": pack.name, "region": pack.merchant.region, "available": pack.available}
@@ -79,6 +82,55 @@ class Replacements(Base):
     """Packs that are short."""
 
     items = fields.List(fields.Nested(Short))
+
+
+class ReportShortage(Base):
+    """How many of which lines cannot be sent; 0 takes it back."""
+
+    lines = ListOf(fields.Nested(lambda: ShortLine()), required=True, validate=Length(min=1, max=schemas.MAX_LINES))
+    note = Text(load_default="", validate=Length(max=200))
+
+
+class ShortLine(Base):
+    """Units of a line."""
+
+    line_id = IdField(required=True)
+    quantity = fields.Integer(required=True, strict=True, validate=Range(min=0, max=schemas.MAX_QUANTITY))
+
+
+class AnswerFaults(Base):
+    """What a merchant does about what came short or broken."""
+
+    answer = text(200)
+
+
+class FaultArgs(Base):
+    """Which to list."""
+
+    answered = fields.Boolean(load_default=False)
+
+
+class FaultRow(Base):
+    """What of a parcel came short or broken (fault), or cannot be sent (shortage)."""
+
+    kind = fields.String()
+    order_number = fields.Function(lambda row: str(row.order_id))
+    parcel_id = fields.String()
+    line_id = fields.Function(lambda row: str(row.line_no))
+    merchant = fields.String(attribute="merchant_name")
+    pack = fields.String(attribute="pack_name")
+    missing = fields.Integer()
+    broken = fields.Integer()
+    note = fields.String()
+    told_at = Moment()
+    answer = fields.String()
+    answered_at = Moment(allow_none=True)
+
+
+class FaultList(Base):
+    """What came short or broken."""
+
+    items = fields.List(fields.Nested(FaultRow))
 
 
 class Approve(Base):
@@ -166,12 +218,21 @@ def _choice_body(view: Any) -> dict[str, Any] | None:
     }
 
 
+class UnionParcel(schemas.Parcel):
+    """包裹 as its union sees it, with its packages: a department's box each, where it is wanted so."""
+
+    packages = fields.List(fields.Nested(schemas.Package))
+
+
 class BulkOrder(schemas.BulkOrder):
     """A union's order, with its self-choice, what voided its approval, and what to look at twice."""
+
+    parcels = fields.List(fields.Nested(UnionParcel))
 
     choice = fields.Function(_choice_body)
     approval_voided_at = fields.Function(lambda view: Moment()._serialize(view.terms.voided_at, None, None))
     cap_override = fields.Function(lambda view: view.terms.cap_override)
+    replaced = fields.Function(lambda view: [{**one, "by": str(one["by"])} for one in view.terms.replaced])
     copied_from = fields.Function(lambda view: str(view.terms.copied_from) if view.terms.copied_from else None)
     warnings = fields.Function(lambda view: schemas.sentences(view.warnings))
 

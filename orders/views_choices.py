@@ -18,11 +18,12 @@ from kernel.errors import DomainError, Invalid
 from kernel.ids import as_id
 from orders import queries, schemas
 from orders.api import papers as paper_doors
-from orders.api.choices import board_link, ids_of, link_of, remind_all, token_of
+from orders.api.choices import remind_all
 from orders.api.union import as_officer
+from orders.links import asked_again, board_link, ids_of, link_of, token_of
 from orders.queries import unions as union_queries
-from orders.rules import DELIVERY_MODES
-from orders.services import bulk, choosing, copying, handing_in, invoicing
+from orders.rules import CHANGEABLE, DELIVERY_MODES
+from orders.services import bulk, choosing, copying, handing_in, invoicing, replacing
 from orders.services.bulk import WantedChoice
 from orders.views_union import form_once, open_campaign
 from people import queries as people_queries
@@ -165,15 +166,22 @@ def copy(number: str) -> ResponseReturnValue:
 def replace(number: str) -> ResponseReturnValue:
     """Put another pack in the place of one that ran out."""
     as_officer()
-    copying.replace_pack(
+    answer = replacing.replace_pack(
         number=number,
         union_id=who().union_id,
         old_id=as_id(request.form.get("pack_id", "")) or 0,
         new_id=as_id(request.form.get("by_pack_id", "")) or 0,
+        texts=asked_again(),
         actor_id=who().person_id,
         now=clock.now(),
     )
-    flash(gettext("已换成另一种礼包，请核对后提交。"), "success")
+    again = answer.body["status"] in CHANGEABLE and answer.body["status"] != "approved"
+    flash(
+        gettext("已换成另一种礼包，请核对后提交。")
+        if again
+        else gettext("已换成同一档位的礼包，金额不变，原审批继续有效。"),
+        "success",
+    )
     return redirect(url_for("union.order", number=number), 303)
 
 
@@ -254,6 +262,7 @@ def _choice_page(token: str, problem: str | None = None, errors: Any = None, sta
         token=token,
         union=people_queries.union(view.order.union_id),
         is_open=view.is_open(clock.now()),
+        again=view.is_asked_again(clock.now()),
         # The phone stays masked: whoever found a link should not learn it.
         form=request.form or {name: text for name, text in (view.delivery or {}).items() if name != "phone"},
         errors=errors or {},

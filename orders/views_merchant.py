@@ -19,8 +19,7 @@ from kernel.ids import as_id
 from kernel.paging import decode_cursor
 from orders import carriers, queries, schemas
 from orders import shipments as sheet
-from orders.api.merchant import chosen_parcels
-from orders.papers import parcels as papers
+from orders.api.merchant import chosen_parcels, print_of
 from orders.queries import refunds as refund_queries
 from orders.queries import unions as union_queries
 from orders.rules import PARCEL_MOVES, REFUND_MOVES, delivery_text
@@ -55,6 +54,7 @@ def home() -> ResponseReturnValue:
         low=[pack for pack in packs if pack.is_low],
         owed_fen=settlement_queries.owed(merchant_id),
         to_confirm=settlement_queries.count_to_confirm(merchant_id),
+        faults=union_queries.open_faults(merchant_id),
     )
 
 
@@ -140,7 +140,7 @@ def parcels() -> ResponseReturnValue:
 @bp.get("/parcels/<paper>.pdf")
 def print_parcels(paper: str) -> ResponseReturnValue:
     """Print a pick list, packing slips or labels."""
-    return saved(papers.printed(paper, chosen_parcels(request.args.getlist("parcel")[:500])), f"{paper}.pdf")
+    return print_of(paper, request.args.getlist("parcel")[:500])
 
 
 @bp.get("/parcels/<parcel>")
@@ -155,7 +155,13 @@ def _parcel_page(parcel: str, form: Any, problem: str | None, code: int = 200) -
     )
     faults = [one for one in union_queries.faults_of(found.order_id) if one.parcel_no == found.parcel_no]
     page = render_template(
-        "merchant/parcel.html", parcel=found, carriers=carriers.NAMES, form=form, problem=problem, faults=faults
+        "merchant/parcel.html",
+        parcel=found,
+        carriers=carriers.NAMES,
+        form=form,
+        problem=problem,
+        faults=faults,
+        short=union_queries.shortages_of(found.order_id),
     )
     return page, code
 
@@ -164,7 +170,10 @@ def _parcel_page(parcel: str, form: Any, problem: str | None, code: int = 200) -
 def ship(parcel: str) -> ResponseReturnValue:
     """Ship a parcel, or some of it."""
     found = queries.parcel_of_merchant(parcel, merchant_id=who().merchant_id)
-    return _say_shipment(parcel, units=_units(found), package_no=None)
+    department = request.form.get("department", "*")[:80]
+    return _say_shipment(
+        parcel, units=_units(found), package_no=None, department=None if department == "*" else department
+    )
 
 
 @bp.post("/parcels/<parcel>/correct")
@@ -180,7 +189,9 @@ def _units(parcel: queries.ParcelView) -> dict[int, int] | None:
     return {line.line_no: as_id(request.form.get(f"units_{line.line_no}", "")) or 0 for line in parcel.lines}
 
 
-def _say_shipment(parcel: str, *, units: dict[int, int] | None, package_no: int | None) -> ResponseReturnValue:
+def _say_shipment(
+    parcel: str, *, units: dict[int, int] | None, package_no: int | None, department: str | None = None
+) -> ResponseReturnValue:
     form = request.form
     carrier, tracking_no = form.get("carrier", ""), form.get("tracking_no", "").strip()[:60]
     if carrier not in carriers.NAMES:
@@ -196,7 +207,7 @@ def _say_shipment(parcel: str, *, units: dict[int, int] | None, package_no: int 
     }
     try:
         if package_no is None:
-            fulfilment.ship(**common, units=units)
+            fulfilment.ship(**common, units=units, department=department)
             flash(gettext("已发货。"), "success")
         else:
             fulfilment.correct(**common, package_no=package_no)

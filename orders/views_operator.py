@@ -17,6 +17,7 @@ from kernel.idempotency import request_once
 from kernel.ids import as_id
 from orders import queries
 from orders.queries import refunds as refund_queries
+from orders.queries import unions as union_queries
 from orders.services import refunding
 from people import queries as people_queries
 from voucher import queries as voucher_queries
@@ -48,6 +49,7 @@ def home() -> ResponseReturnValue:
         packs_waiting=catalog_queries.count_waiting(),
         to_decide=len(refund_queries.parts_for_operator(now=clock.now())) + waiting["refunds"],
         mismatches=waiting["mismatches"],
+        faults=len(union_queries.open_faults()),
     )
 
 

@@ -12,16 +12,16 @@ from catalog import queries as catalog_queries
 from finance.gateway import queries as gateway_queries
 from kernel import clock
 from kernel.doors import PageBlueprint, locale_of, said, who
-from kernel.errors import DomainError, Forbidden, Invalid
+from kernel.errors import DomainError, Invalid
 from kernel.idempotency import request_once
 from kernel.ids import as_id
 from orders import queries, roster
-from orders.api.papers import steps_of
-from orders.api.union import district
+from orders.api.papers import actors_of, steps_of
+from orders.api.union import as_officer, district
 from orders.queries import unions as union_queries
 from orders.queries import why as why_queries
 from orders.rules import DELIVERY_MODES, Wanted
-from orders.services import bulk, copying, events, fulfilment, invoicing, paying, rostering
+from orders.services import bulk, events, fulfilment, invoicing, paying, replacing, rostering
 from orders.services.rostering import Upload
 from people import queries as people_queries
 from people.rules import APPROVER, OFFICER, masked
@@ -107,8 +107,7 @@ def draft() -> ResponseReturnValue:
     }
     wanted = [Wanted(as_id(pack_id) or 0, min(count, 100_000)) for pack_id, count in counts.items() if count > 0]
     slug = campaign.slug if campaign else "-"
-    if OFFICER not in who().roles:
-        raise Forbidden("需要经办人权限。")
+    as_officer()
     if not wanted:
         return _new_page(form, gettext("请至少选择一种礼包并填写数量。"), status=422)
     try:
@@ -140,8 +139,7 @@ def _order_page(number: str, report: Any = None, problem: str | None = None, sta
     settings = current_app.config["HUIGONG"]
     warned = union_queries.warnings_of(found, cap_fen=settings.yearly_cap_fen, now=now)
     found = replace(found, warnings=warned)
-    ended = [found.placed_by, found.submitted_by, found.decided_by, found.terms.overridden_by]
-    names = people_queries.names(ended)
+    names = people_queries.names(actors_of(found))
     packs, left = union_queries.packs_of_choice(found.choice) if found.choice else ((), {})
     plan = invoicing.plan(found, at_most=settings.invoices_per_order) if found.paid_at else None
     page = render_template(
@@ -154,9 +152,10 @@ def _order_page(number: str, report: Any = None, problem: str | None = None, sta
         choice_packs=packs,
         left=left,
         names_of_packs={line.pack_id: line for line in found.lines},
-        short=copying.replacements(found),
+        short=replacing.replacements(found),
         faults=union_queries.faults_of(found.id),
-        invoices=union_queries.invoices_of(found.id),
+        invoices=(invoices := union_queries.invoices_of(found.id)),
+        sellers=invoicing.sellers_of(found, invoices),
         plan=plan,
         payments=gateway_queries.of_order(found.id),
         sent_back=gateway_queries.refunds_of(found.id),
@@ -179,8 +178,7 @@ def _order_page(number: str, report: Any = None, problem: str | None = None, sta
 def put_roster(number: str) -> ResponseReturnValue:
     """Put the roster from a spreadsheet."""
     sent = request.files.get("file")
-    if OFFICER not in who().roles:
-        raise Forbidden("需要经办人权限。")
+    as_officer()
     try:
         if sent is None or not sent.filename:
             raise Invalid("请选择花名册文件。")
@@ -203,11 +201,15 @@ def put_roster(number: str) -> ResponseReturnValue:
 @bp.post("/orders/<number>/leave")
 def leave(number: str) -> ResponseReturnValue:
     """Take somebody off the roster."""
-    if OFFICER not in who().roles:
-        raise Forbidden("需要经办人权限。")
+    as_officer()
     position = as_id(request.form.get("position", "")) or 0
     rostering.leave(
-        number=number, union_id=who().union_id, position=position, actor_id=who().person_id, now=clock.now()
+        number=number,
+        union_id=who().union_id,
+        position=position,
+        code=as_id(request.form.get("code", "")) or 0,
+        actor_id=who().person_id,
+        now=clock.now(),
     )
     flash(gettext("已从花名册去掉。"), "success")
     return redirect(url_for("union.order", number=number, _anchor="roster"), 303)
@@ -216,8 +218,7 @@ def leave(number: str) -> ResponseReturnValue:
 @bp.post("/orders/<number>/counts")
 def change_counts(number: str) -> ResponseReturnValue:
     """Change how many of each pack."""
-    if OFFICER not in who().roles:
-        raise Forbidden("需要经办人权限。")
+    as_officer()
     wanted = []
     for name, text in request.form.items():
         count = as_id(text.strip()) if name.startswith("pack_") else None
@@ -233,8 +234,7 @@ def change_counts(number: str) -> ResponseReturnValue:
 @bp.post("/orders/<number>/submit")
 def submit(number: str) -> ResponseReturnValue:
     """Hand the order to the approver."""
-    if OFFICER not in who().roles:
-        raise Forbidden("需要经办人权限。")
+    as_officer()
     bulk.submit(number=number, union_id=who().union_id, actor_id=who().person_id, district=district(), now=clock.now())
     flash(gettext("已提交，等待另一位同事审批。"), "success")
     return redirect(url_for("union.order", number=number), 303)
@@ -302,6 +302,31 @@ def cancel(number: str) -> ResponseReturnValue:
 @bp.post("/orders/<number>/parcels/<parcel>/receive")
 def receive(number: str, parcel: str) -> ResponseReturnValue:
     """A parcel has arrived; what of it was missing or broken."""
+    told = _faults_told()
+    fulfilment.receive_for_union(number=number, parcel=parcel, union_id=who().union_id, faults=told, now=clock.now())
+    flash(gettext("已告诉商户。") if told else gettext("已确认收货。"), "success")
+    return redirect(url_for("union.order", number=number), 303)
+
+
+@bp.post("/orders/<number>/parcels/<parcel>/packages/<package>/receive")
+def receive_package(number: str, parcel: str, package: str) -> ResponseReturnValue:
+    """One package of a parcel has arrived: a department's box."""
+    told = _faults_told()
+    fulfilment.receive_package(
+        number=number,
+        parcel=parcel,
+        package_no=as_id(package) or 0,
+        union_id=who().union_id,
+        faults=told,
+        actor_id=who().person_id,
+        now=clock.now(),
+    )
+    flash(gettext("已告诉商户。") if told else gettext("已确认收货。"), "success")
+    return redirect(url_for("union.order", number=number), 303)
+
+
+def _faults_told() -> list[dict[str, Any]]:
+    """Return what of its lines a form says is missing or broken."""
     form = request.form
     faults = []
     for name in form:
@@ -312,7 +337,4 @@ def receive(number: str, parcel: str) -> ResponseReturnValue:
                 raise Invalid("请填写一个整数。")
             note = form.get(f"note_{line_id}", "").strip()[:200]
             faults.append({"line_id": line_id, "missing": counts[0], "broken": counts[1], "note": note})
-    told = [fault for fault in faults if fault["missing"] or fault["broken"]]
-    fulfilment.receive_for_union(number=number, parcel=parcel, union_id=who().union_id, faults=told, now=clock.now())
-    flash(gettext("已告诉商户。") if told else gettext("已确认收货。"), "success")
-    return redirect(url_for("union.order", number=number), 303)
+    return [fault for fault in faults if fault["missing"] or fault["broken"]]

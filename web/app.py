@@ -20,6 +20,7 @@ import orders.api.merchant
 import orders.api.money
 import orders.api.operator
 import orders.api.papers
+import orders.api.shortages
 import orders.api.statements
 import orders.api.union
 import orders.api.webhooks
@@ -33,6 +34,7 @@ import orders.views_money
 import orders.views_operator
 import orders.views_pickup
 import orders.views_privacy
+import orders.views_shortages
 import orders.views_statements
 import orders.views_union
 import people.api
@@ -72,6 +74,8 @@ API_BLUEPRINTS = (
     orders.api.choices.everyone,
     orders.api.papers.union,
     orders.api.papers.merchant,
+    orders.api.shortages.merchant,
+    orders.api.shortages.operator,
     orders.api.merchant.bp,
     orders.api.operator.bp,
     orders.api.money.bp,
@@ -96,6 +100,8 @@ PAGE_BLUEPRINTS = (
     orders.views_choices.everyone,
     orders.views_choices.union,
     orders.views_choices.merchant,
+    orders.views_shortages.merchant,
+    orders.views_shortages.operator,
     orders.views_merchant.bp,
     orders.views_statements.merchant,
     orders.views_statements.operator,

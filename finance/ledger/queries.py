@@ -170,7 +170,7 @@ def cash_by_order() -> Subquery:
     """Return what came in and went back for each order, in fen: `order_id` (0 for none), `came`, `went`.
 
     Money a provider took back out of a refund (`came_back`) counts as not having gone. What merchants were paid
-    (`payout`) is no buyer's.
+    (`payout`), and what went from one to another for a replaced pack (`replace`), is no buyer's.
     """
     order_id = func.coalesce(PostingRow.order_id, 0)
     returned = (PostingRow.debit == CASH) & (PostingRow.kind == "came_back")
@@ -178,7 +178,7 @@ def cash_by_order() -> Subquery:
     went = case((PostingRow.credit == CASH, PostingRow.amount), (returned, -PostingRow.amount), else_=0)
     return (
         select(order_id.label("order_id"), func.sum(came).label("came"), func.sum(went).label("went"))
-        .where(or_(PostingRow.debit == CASH, PostingRow.credit == CASH), PostingRow.kind != "payout")
+        .where(or_(PostingRow.debit == CASH, PostingRow.credit == CASH), PostingRow.kind.not_in(("payout", "replace")))
         .group_by(order_id)
         .subquery()
     )

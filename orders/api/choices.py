@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from flask import current_app, url_for
+from flask import current_app
 from flask_babel import gettext
 
-from kernel import clock, links
+from kernel import clock
 from kernel.doors import ApiBlueprint, who
-from kernel.errors import NotFound
 from kernel.paging import decode_cursor
 from orders import queries, union_schemas
 from orders.api.union import as_officer
+from orders.links import board_link, ids_of, link_of, token_of
 from orders.queries import unions as union_queries
 from orders.services import choosing
 
@@ -21,30 +21,6 @@ union = ApiBlueprint(
 everyone = ApiBlueprint(
     "api_choices", __name__, audience="everyone", url_prefix="/api/v1/choices", description="A recipient's own link"
 )
-
-
-def token_of(order_id: int, position: int, code: int) -> str:
-    """Return what a recipient's own link ends in."""
-    return links.make("choice", order_id, position, code, key=current_app.config["HUIGONG"].secret_key)
-
-
-def link_of(order_id: int, position: int, code: int) -> str:
-    """Return the address of a recipient's own page."""
-    return url_for("choices.show", choice_token=token_of(order_id, position, code), _external=True)
-
-
-def board_link(order_id: int) -> str:
-    """Return the address for the notice board, which asks for phone and employee number."""
-    token = links.make("board", order_id, key=current_app.config["HUIGONG"].secret_key)
-    return url_for("choices.board", board_token=token, _external=True)
-
-
-def ids_of(purpose: str, token: str, count: int) -> tuple[int, ...]:
-    """Return what a link's token names; raise NotFound for one that is none of ours."""
-    ids = links.read(purpose, token, key=current_app.config["HUIGONG"].secret_key)
-    if ids is None or len(ids) != count:
-        raise NotFound("没有这个链接，请向工会经办人要新的。")
-    return ids
 
 
 @union.route("/orders/<number>/choices")

@@ -12,6 +12,7 @@ from kernel.paging import decode_cursor
 from kernel.schemas import page
 from orders import carriers, queries, schemas, shipments
 from orders.papers import parcels as papers
+from orders.queries import packing
 from orders.queries import refunds as refund_queries
 from orders.services import fulfilment, pickup, refunding
 
@@ -82,6 +83,7 @@ def ship(body: dict[str, Any], parcel: str) -> Any:
         carrier=carriers.known(body["carrier"]) or body["carrier"],
         tracking_no=body["tracking_no"],
         units=units,
+        department=body["department"],
         now=clock.now(),
     )
     return _parcel(parcel)
@@ -114,7 +116,13 @@ def list_carriers() -> Any:
 @bp.response(200)
 def print_parcels(args: dict[str, Any], paper: str) -> Any:
     """Print the parcels to ship, or those named by `parcel`: 'pick-list', 'slips' (A4) or 'labels' (100×150 mm)."""
-    return saved(papers.printed(paper, chosen_parcels(args["parcel"])), f"{paper}.pdf")
+    return print_of(paper, args["parcel"])
+
+
+def print_of(paper: str, named: list[str]) -> Any:
+    """Print a paper of the parcels named: a label a department or a recipient, where a union wants its order so."""
+    found = chosen_parcels(named)
+    return saved(papers.printed(paper, found if paper == "pick-list" else packing.as_packed(found)), f"{paper}.pdf")
 
 
 def chosen_parcels(named: list[str]) -> list[queries.ParcelView]:

@@ -1,6 +1,7 @@
 """Papers of a union's order through the API: rosters with faults marked, sign-off sheets, lists, invoices, dossier."""
 
 import io
+from datetime import datetime
 from typing import Any
 
 from flask import Response, current_app, request, send_file
@@ -12,8 +13,8 @@ from kernel import clock, files
 from kernel.doors import ApiBlueprint, json_answer, once, who
 from kernel.errors import Invalid, NotFound
 from orders import queries, union_schemas
-from orders.api.choices import link_of
 from orders.api.union import as_officer
+from orders.links import link_of
 from orders.papers import unions as papers
 from orders.queries import unions as union_queries
 from orders.services import handing_in, invoicing, rostering
@@ -109,22 +110,44 @@ def dossier(number: str) -> Any:
     """Download what an auditor asks for: goods, roster with signatures, invoices, bank slip, approval, contents."""
     order = _own(number)
     store = current_app.config["FILES"]
-    merchants = {line.merchant_id: line.merchant_name for line in order.lines}
-    names = people_queries.names([order.placed_by, order.submitted_by, order.decided_by, order.terms.overridden_by])
+    names = people_queries.names(actors_of(order))
     slip = files.read(store, order.terms.slip_key) if order.terms.slip_key else None
     parts = papers.Dossier(
         sheet=sheet_of(order),
         names=names,
         steps=steps_of(order, names),
         payments=[one for one in gateway_queries.of_order(order.id) if one.status == "succeeded"],
-        invoices=[
-            (one, merchants.get(one.merchant_id, ""), files.read(store, one.file_key) if one.file_key else None)
-            for one in union_queries.invoices_of(order.id)
-        ],
+        invoices=invoice_files(order),
         slip=(order.terms.slip_key, slip) if slip is not None else None,
         made_at=clock.now(),
     )
     return _file(papers.dossier(parts), f"dossier-{number}.zip", "application/zip")
+
+
+def invoice_files(order: Any) -> list[tuple[Any, str, bytes | None]]:
+    """Return an order's invoices, each with its merchant's name and, where it was handed in, its file."""
+    store, found = current_app.config["FILES"], union_queries.invoices_of(order.id)
+    sellers = invoicing.sellers_of(order, found)
+    return [
+        (one, sellers[one.merchant_id].merchant_name, files.read(store, one.file_key) if one.file_key else None)
+        for one in found
+    ]
+
+
+@union.route("/orders/<number>/invoices.zip")
+@union.response(200, content_type="application/zip")
+def all_invoices(number: str) -> Any:
+    """Download all invoices merchants have handed in."""
+    content = papers.invoices_zip(invoice_files(_own(number)))
+    if content is None:
+        raise NotFound("商户还没有交来发票。")
+    return _file(content, f"invoices-{number}.zip", "application/zip")
+
+
+def actors_of(order: Any) -> list[Any]:
+    """Return who did something with an order, by id."""
+    acted = [order.placed_by, order.submitted_by, order.decided_by, order.terms.overridden_by]
+    return acted + [one["by"] for one in order.terms.replaced]
 
 
 def steps_of(order: Any, names: Any) -> list[tuple[Any, str, str]]:
@@ -143,7 +166,12 @@ def steps_of(order: Any, names: Any) -> list[tuple[Any, str, str]]:
         found.append((order.decided_at, who_did, reason))
     if order.paid_at:
         found.append((order.paid_at, "", gettext("到账")))
-    return found
+    for one in order.terms.replaced:
+        what = gettext(
+            "“%(old)s”%(units)s 份换成同档位的“%(new)s”，金额不变", old=one["old"], units=one["units"], new=one["new"]
+        )
+        found.append((datetime.fromisoformat(one["at"]), names.get(one["by"], ""), what))
+    return sorted(found, key=lambda one: one[0])
 
 
 @union.route("/orders/<number>/bank-slip", methods=["POST"])

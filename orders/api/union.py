@@ -8,14 +8,16 @@ from flask.views import MethodView
 from kernel import clock
 from kernel.doors import ApiBlueprint, json_answer, locale_of, once, who
 from kernel.errors import Forbidden, Invalid
+from kernel.ids import as_id
 from kernel.paging import decode_cursor
 from kernel.schemas import PageArgs, page
 from orders import queries, roster, schemas, union_schemas
 from orders.api.member import returned_of, wanted_of
+from orders.links import asked_again
 from orders.queries import refunds as refund_queries
 from orders.queries import why as why_queries
 from orders.rules import District
-from orders.services import bulk, copying, fulfilment, paying, refunding, rostering
+from orders.services import bulk, copying, fulfilment, paying, refunding, replacing, rostering
 from orders.services.bulk import WantedChoice
 from orders.services.rostering import Upload
 from people.rules import APPROVER, OFFICER
@@ -161,21 +163,27 @@ class Replacements(MethodView):
     def get(self, number: str) -> Any:
         """List packs of the order that are short, each with others of its tier, those of its region first."""
         order = queries.order_of_union(number, union_id=who().union_id, now=clock.now())
-        return {"items": copying.replacements(order)}
+        return {"items": replacing.replacements(order)}
 
     @bp.arguments(union_schemas.Replace)
     @bp.response(200, union_schemas.BulkOrder)
     def post(self, body: dict[str, Any], number: str) -> Any:
-        """Put another pack of the same tier in a pack's place; with self-choice its people are asked again."""
+        """Put another pack of the same tier in a pack's place; with self-choice its people are asked again.
+
+        Once stock is held, only what is short, at the same amounts: the approval stands.
+        """
         as_officer()
-        return copying.replace_pack(
+        answer = replacing.replace_pack(
             number=number,
             union_id=who().union_id,
             old_id=body["pack_id"],
             new_id=body["by_pack_id"],
+            texts=asked_again(),
             actor_id=who().person_id,
+            once=once(body=request.get_json(), required=False),
             now=clock.now(),
         )
+        return current_app.response_class(*json_answer(answer, 200))
 
 
 @bp.route("/orders/<number>/submit", methods=["POST"])
@@ -295,4 +303,21 @@ def receive(number: str, parcel: str) -> Any:
     faults = union_schemas.Receive().load(body)["faults"] if isinstance(body, dict) else []
     return fulfilment.receive_for_union(
         number=number, parcel=parcel, union_id=who().union_id, faults=faults, now=clock.now()
+    )
+
+
+@bp.route("/orders/<number>/parcels/<parcel>/packages/<package>/receive", methods=["POST"])
+@bp.response(200, union_schemas.BulkOrder)
+def receive_package(number: str, parcel: str, package: str) -> Any:
+    """Say that one package has arrived, a department's box for example; with the last the parcel has."""
+    body = request.get_json(silent=True)
+    faults = union_schemas.Receive().load(body)["faults"] if isinstance(body, dict) else []
+    return fulfilment.receive_package(
+        number=number,
+        parcel=parcel,
+        package_no=as_id(package) or 0,
+        union_id=who().union_id,
+        faults=faults,
+        actor_id=who().person_id,
+        now=clock.now(),
     )

@@ -38,6 +38,12 @@ def _place(delivery: dict[str, Any]) -> str:
     return f"{delivery.get('region') or ''} {delivery.get('address') or ''}".strip()
 
 
+def _department(parcel: ParcelView) -> str:
+    """Return whose box this is, in words."""
+    name = parcel.department or gettext("（未列名）")
+    return f"{gettext('部门')}：{name}"
+
+
 def pick_list(parcels: Sequence[ParcelView]) -> bytes:
     """Return how many of each pack to bring from the shelf, and for which parcels (A4)."""
     counts: dict[str, int] = {}
@@ -67,6 +73,7 @@ def slips(parcels: Sequence[ParcelView]) -> bytes:
         blocks += [
             pdf.Heading(gettext("装箱单")),
             pdf.Text(f"{gettext('包裹')} {parcel.id}    {gettext('付款')} {paid}"),
+            *([pdf.Heading(_department(parcel), level=2)] if parcel.department is not None else []),
             pdf.Text(f"{parcel.delivery.get('name', '')} {parcel.delivery.get('phone', '')}"),
             pdf.Text(_place(parcel.delivery)),
             pdf.Gap(),
@@ -85,6 +92,8 @@ def labels(parcels: Sequence[ParcelView]) -> bytes:
             top = page.text(5, 4, parcel.lines[0].merchant_name, size=11)
             page.line(top + 2, left=4, right=4)
             top = page.text(5, top + 4, gettext("收件"), size=9)
+            if parcel.department is not None:
+                top = page.text(5, top, _department(parcel), size=20, lines=2)
             top = page.text(5, top, str(parcel.delivery.get("name", "")), size=18, lines=2)
             top = page.text(5, top + 1, str(parcel.delivery.get("phone", "")), size=16)
             top = page.text(5, top + 1, _place(parcel.delivery), size=13, lines=5)

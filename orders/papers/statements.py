@@ -34,6 +34,7 @@ def kind_words() -> dict[str, str]:
         "paid": gettext("销售"),
         "gift": gettext("慰问"),
         "refund": gettext("退款"),
+        "replace": gettext("换礼包"),
         "correct": gettext("更正"),
     }
 

@@ -15,7 +15,7 @@ from kernel.money import yuan
 from orders import roster
 from orders.models import Invoice, Recipient
 from orders.queries import OrderView
-from orders.rules import delivery_text
+from orders.rules import delivery_text, only_pack
 from people.rules import masked
 
 
@@ -149,7 +149,8 @@ def packing_list(sheet: Sheet, *, merchant_id: int | None = None) -> bytes:
     A merchant's list has its own packs only, and of a recipient no more than the label needs.
     """
     own = {line.pack_id for line in sheet.order.lines if merchant_id in (None, line.merchant_id)}
-    people = [one for one in sheet.people if one.pack_id in own or (one.pack_id is None and len(own) == 1)]
+    only = only_pack(sheet.order.lines)
+    people = [one for one in sheet.people if (one.pack_id or only) in own]
     if sheet.order.delivery_mode == "recipient":
         header = [
             gettext("部门"),
@@ -159,14 +160,13 @@ def packing_list(sheet: Sheet, *, merchant_id: int | None = None) -> bytes:
             gettext("礼包"),
             gettext("数量"),
         ]
-        only = next(iter(own)) if len(own) == 1 else 0
         rows: list[list[Any]] = [
             [
                 one.department,
                 (one.delivery or {}).get("name") or one.name,
                 (one.delivery or {}).get("phone") or one.phone,
                 delivery_text(one.delivery) if one.delivery else one.address,
-                sheet.packs.get(one.pack_id or only, ""),
+                sheet.packs.get(one.pack_id or only or 0, ""),
                 one.quantity,
             ]
             for one in people
@@ -174,7 +174,7 @@ def packing_list(sheet: Sheet, *, merchant_id: int | None = None) -> bytes:
         return sheets.write([header, *rows], widths=(16, 12, 14, 50, 30, 8), title=gettext("装箱单"))
     counts: dict[tuple[str, int], int] = {}
     for one in people:
-        key = (one.department, one.pack_id if one.pack_id is not None else next(iter(own)))
+        key = (one.department, one.pack_id or only or 0)
         counts[key] = counts.get(key, 0) + one.quantity
     header = [gettext("部门"), gettext("礼包"), gettext("数量")]
     rows = [[department, sheet.packs.get(pack_id, ""), count] for (department, pack_id), count in counts.items()]
@@ -226,6 +226,19 @@ def dossier(parts: Dossier) -> bytes:
         archive.writestr("0-contents.pdf", _contents(parts, files, missing))
         for _, name, content in files:
             archive.writestr(name, content)
+    return target.getvalue()
+
+
+def invoices_zip(found: Sequence[tuple[Invoice, str, bytes | None]]) -> bytes | None:
+    """Return the invoices that were handed in as a ZIP, named by merchant, amount and number; None where none was."""
+    target, there = io.BytesIO(), [(one, merchant, content) for one, merchant, content in found if content is not None]
+    if not there:
+        return None
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for place, (invoice, merchant, content) in enumerate(there, start=1):
+            words = f"{place}-{merchant}-{yuan(invoice.amount_fen)}-{invoice.number}"
+            name = "".join("_" if character in '/\\:*?"<>|' else character for character in words)
+            archive.writestr(f"{name}.{(invoice.file_key or '').rpartition('.')[2]}", content)
     return target.getvalue()
 
 

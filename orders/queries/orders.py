@@ -15,7 +15,7 @@ from kernel.paging import Page, page_of
 from kernel.statements import Statement, fetch
 from orders.carriers import tracking_link
 from orders.models import Order, OrderLine, Parcel, ParcelPackage, Recipient, UnionTerms
-from orders.rules import REFUNDABLE, UNION_BUYER, Line, parcel_id
+from orders.rules import REFUNDABLE, UNION_BUYER, Box, Line, boxes, only_pack, parcel_id
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 
@@ -32,6 +32,8 @@ class PackageView:
     tracking_no: str
     shipped_at: datetime
     units: dict[int, int]
+    department: str | None = None
+    received_at: datetime | None = None
 
     @property
     def link(self) -> str | None:
@@ -62,6 +64,8 @@ class ParcelView:
     packages: tuple[PackageView, ...] = ()
     due_at: datetime | None = None
     overdue: bool = False
+    boxes: tuple[Box, ...] = ()
+    department: str | None = None
 
     @property
     def link(self) -> str | None:
@@ -100,6 +104,7 @@ class TermsView:
     overridden_by: int | None = None
     copied_from: int | None = None
     slip_key: str | None = None
+    replaced: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -263,6 +268,11 @@ def lines_of(order_ids: Iterable[int]) -> dict[int, list[Line]]:
     return found
 
 
+def lines_of_parcel(order_id: int, parcel_no: int) -> list[Line]:
+    """Return a parcel's lines, in their order."""
+    return [line for line in lines_of([order_id]).get(order_id, []) if line.parcel_no == parcel_no]
+
+
 def parcels_from_lines(order_id: int, lines: Sequence[Line], status: str) -> tuple[ParcelView, ...]:
     """Return the parcels an order that is not paid yet will have."""
     numbers = dict.fromkeys(line.parcel_no for line in lines)
@@ -298,13 +308,16 @@ def _views(rows: Sequence[Order], *, now: datetime) -> list[OrderView]:
     ids = [row.id for row in rows]
     lines = lines_of(ids)
     parcels: dict[int, list[ParcelView]] = {}
+    packages = _packages_of(row.id for row in rows if row.buyer_kind == UNION_BUYER and row.paid_at is not None)
     for row in db.session.scalars(
         select(Parcel)
         .where(Parcel.order_id.in_(ids))
         .order_by(Parcel.order_id, Parcel.parcel_no)
         .execution_options(populate_existing=True)
     ):
-        parcels.setdefault(row.order_id, []).append(_parcel_view(row, lines[row.order_id]))
+        own_packages = tuple(packages.get((row.order_id, row.parcel_no), ()))
+        parcel = replace(_parcel_view(row, lines[row.order_id]), packages=own_packages)
+        parcels.setdefault(row.order_id, []).append(parcel)
     counts = {
         order_id: count
         for order_id, count in db.session.execute(
@@ -371,6 +384,7 @@ def terms_of(order_ids: Sequence[int]) -> dict[int, TermsView]:
             overridden_by=row.overridden_by,
             copied_from=row.copied_from,
             slip_key=row.slip_key,
+            replaced=tuple(row.replaced),
         )
         for row in rows
     }
@@ -523,9 +537,11 @@ def parcels_waiting(merchant_id: int | None, *, ship_seconds: int = SHIP_SECONDS
 def _with_labels(rows: Sequence[Row[Any]], *, ship_seconds: int, now: datetime | None) -> list[ParcelView]:
     lines = lines_of(row.Order.id for row in rows)
     packages = _packages_of({row.Order.id for row in rows})
+    people = _people_by_department([row.Order.id for row in rows if row.Order.delivery.get("mode") == "department"])
     views = []
     for row in rows:
         parcel = _parcel_view(row.Parcel, lines[row.Order.id])
+        own = tuple(packages.get((parcel.order_id, parcel.parcel_no), ()))
         due_at = row.Order.paid_at + timedelta(seconds=ship_seconds) if row.Order.paid_at else None
         views.append(
             replace(
@@ -534,7 +550,10 @@ def _with_labels(rows: Sequence[Row[Any]], *, ship_seconds: int, now: datetime |
                 placed_at=row.Order.placed_at,
                 paid_at=row.Order.paid_at,
                 buyer_kind=row.Order.buyer_kind,
-                packages=tuple(packages.get((parcel.order_id, parcel.parcel_no), ())),
+                packages=own,
+                boxes=_boxes(parcel, people[parcel.order_id], lines[row.Order.id], own)
+                if parcel.order_id in people
+                else (),
                 due_at=due_at,
                 overdue=bool(now and due_at and due_at <= now and parcel.status == "to_ship"),
             )
@@ -542,17 +561,59 @@ def _with_labels(rows: Sequence[Row[Any]], *, ship_seconds: int, now: datetime |
     return views
 
 
+def _boxes(
+    parcel: ParcelView,
+    people: Sequence[tuple[str, int | None, int]],
+    lines: Sequence[Line],
+    packages: Sequence[PackageView],
+) -> tuple[Box, ...]:
+    only = only_pack(lines)
+    resolved = [(department, pack_id or only, units) for department, pack_id, units in people]
+    return boxes(parcel.lines, resolved, _sent(packages))
+
+
+def _people_by_department(order_ids: Sequence[int]) -> dict[int, list[tuple[str, int | None, int]]]:
+    """Return (department, pack, units) of orders' rosters, in the roster's order of departments."""
+    if not order_ids:
+        return {}
+    people: dict[int, list[tuple[str, int | None, int]]] = {order_id: [] for order_id in order_ids}
+    for order_id, department, pack_id, units in db.session.execute(
+        select(Recipient.order_id, Recipient.department, Recipient.pack_id, func.sum(Recipient.quantity))
+        .where(Recipient.order_id.in_(set(order_ids)))
+        .group_by(Recipient.order_id, Recipient.department, Recipient.pack_id)
+        .order_by(func.min(Recipient.position))
+    ):
+        people[order_id].append((department, pack_id, int(units)))
+    return people
+
+
+def _sent(packages: Iterable[PackageView]) -> dict[str, dict[int, int]]:
+    """Return the units by line that have left for each department."""
+    sent: dict[str, dict[int, int]] = {}
+    for package in packages:
+        if package.department is not None:
+            own = sent.setdefault(package.department, {})
+            for line_no, units in package.units.items():
+                own[line_no] = own.get(line_no, 0) + units
+    return sent
+
+
 def _packages_of(order_ids: Iterable[int]) -> dict[tuple[int, int], list[PackageView]]:
     found: dict[tuple[int, int], list[PackageView]] = {}
+    wanted = set(order_ids)
+    if not wanted:
+        return found
     rows = db.session.scalars(
         select(ParcelPackage)
-        .where(ParcelPackage.order_id.in_(set(order_ids)))
+        .where(ParcelPackage.order_id.in_(wanted))
         .order_by(ParcelPackage.order_id, ParcelPackage.parcel_no, ParcelPackage.package_no)
         .execution_options(populate_existing=True)
     )
     for row in rows:
         units = {int(line_no): count for line_no, count in row.units.items()}
-        package = PackageView(row.package_no, row.carrier, row.tracking_no, row.shipped_at, units)
+        package = PackageView(
+            row.package_no, row.carrier, row.tracking_no, row.shipped_at, units, row.department, row.received_at
+        )
         found.setdefault((row.order_id, row.parcel_no), []).append(package)
     return found
 

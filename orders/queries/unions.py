@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, select, union_all
+from sqlalchemy import Row, Select, func, select, union_all
 
 from catalog import queries as catalog_queries
 from catalog.queries import PackView
@@ -13,10 +13,11 @@ from kernel.clock import local
 from kernel.db import among, db
 from kernel.errors import NotFound
 from kernel.paging import Page, page_of
-from orders.models import Grant, GrantRecipient, Invoice, Order, ParcelFault, Recipient
+from orders.models import Grant, GrantRecipient, Invoice, Order, OrderLine, ParcelFault, Recipient, Shortage
 from orders.queries.orders import Choice, OrderView, order
-from orders.rules import COUNTED
+from orders.rules import COUNTED, HELD, SENDING, parcel_id
 from orders.why import Sentence, sentence
+from people import queries as people_queries
 from people.rules import masked
 
 GONE = ("cancelled", "expired", "rejected", "refunded")
@@ -39,11 +40,26 @@ class ChoiceView:
     received_at: datetime | None
     packs: tuple[PackView, ...]
     left: Mapping[int, int]
+    asked_until: datetime | None = None
 
     def is_open(self, now: datetime) -> bool:
         """Whether it can still be chosen."""
         choice = self.order.choice
-        return choice is not None and self.order.status == "choosing" and now < choice.deadline
+        if choice is None:
+            return False
+        return self.is_asked_again(now) or (self.order.status == "choosing" and now < choice.deadline)
+
+    def is_asked_again(self, now: datetime) -> bool:
+        """Whether what was chosen ran out once stock was held, and another pack can be chosen in its place."""
+        asked = self.asked_until is not None and now < self.asked_until
+        return asked and self.order.choice is not None and self.order.status in (*HELD, *SENDING)
+
+    @property
+    def last_minute(self) -> datetime | None:
+        """The last minute it can be chosen in."""
+        if self.order.choice is None or self.order.status == "choosing":
+            return self.order.choice.last_minute if self.order.choice is not None else None
+        return self.asked_until
 
     @property
     def may_receive(self) -> bool:
@@ -289,6 +305,7 @@ def choice_of(order_id: int, position: int, code: int, *, now: datetime) -> Choi
         received_at=row.received_at,
         packs=packs,
         left=left,
+        asked_until=row.asked_until,
     )
 
 
@@ -334,6 +351,121 @@ def faults_of(order_id: int) -> Sequence[ParcelFault]:
         .order_by(ParcelFault.line_no)
         .execution_options(populate_existing=True)
     ).all()
+
+
+def shortages_of(order_id: int) -> dict[int, Shortage]:
+    """Return what of a paid order its merchants said they cannot send, by line."""
+    rows = db.session.scalars(
+        select(Shortage).where(Shortage.order_id == order_id).execution_options(populate_existing=True)
+    )
+    return {row.line_no: row for row in rows}
+
+
+def rows_of_phone(phone: str) -> list[tuple[Recipient, str, str]]:
+    """Return the rows of rosters with this phone, each with its union's and its pack's name, the oldest first."""
+    rows = db.session.execute(
+        select(Recipient, Order.union_id)
+        .join(Order, Order.id == Recipient.order_id)
+        .where(Recipient.phone == phone, Recipient.phone != "")
+        .order_by(Recipient.order_id)
+        .execution_options(populate_existing=True)
+    ).all()
+    packs = catalog_queries.packs_by_id(row.pack_id for row, _ in rows if row.pack_id is not None)
+    unions = {union.id: union.name for union in people_queries.unions()} if rows else {}
+    return [
+        (row, unions.get(union_id, ""), packs[row.pack_id].name if row.pack_id in packs else "")
+        for row, union_id in rows
+    ]
+
+
+def officer_of(order_id: int) -> int:
+    """Return who handed a union's order on, or began it."""
+    row = db.session.execute(select(Order.submitted_by, Order.placed_by).where(Order.id == order_id)).one()
+    found: int = row.submitted_by or row.placed_by
+    return found
+
+
+@dataclass(frozen=True)
+class FaultView:
+    """What of a parcel came short or broken (`kind` 'fault'), or cannot be sent (`kind` 'shortage', all `missing`)."""
+
+    kind: str
+    order_id: int
+    parcel_no: int
+    line_no: int
+    merchant_name: str
+    merchant_name_en: str
+    pack_name: str
+    pack_name_en: str
+    missing: int
+    broken: int
+    note: str
+    told_at: datetime
+    answer: str
+    answered_at: datetime | None
+    union_id: int | None
+
+    @property
+    def parcel_id(self) -> str:
+        """The parcel's name."""
+        return parcel_id(self.order_id, self.parcel_no)
+
+
+def open_faults(merchant_id: int | None = None, *, answered: bool = False, limit: int = 100) -> list[FaultView]:
+    """Return what came short or broken and waits for its merchant's answer, and what merchants cannot send.
+
+    Of one merchant, or of all; with `answered` what was answered too. The oldest first.
+    """
+    line = (OrderLine.order_id, OrderLine.line_no, OrderLine.parcel_no, OrderLine.merchant_name)
+    names = (*line, OrderLine.merchant_name_en, OrderLine.pack_name, OrderLine.pack_name_en, Order.union_id)
+    faults = (
+        select(ParcelFault, *names)
+        .join(OrderLine, (OrderLine.order_id == ParcelFault.order_id) & (OrderLine.line_no == ParcelFault.line_no))
+        .join(Order, Order.id == ParcelFault.order_id)
+    )
+    short = (
+        select(Shortage, *names)
+        .join(OrderLine, (OrderLine.order_id == Shortage.order_id) & (OrderLine.line_no == Shortage.line_no))
+        .join(Order, Order.id == Shortage.order_id)
+        .where(OrderLine.quantity - OrderLine.shipped - OrderLine.withdrawn > 0)
+    )
+    if not answered:
+        faults = faults.where(ParcelFault.answered_at.is_(None))
+    if merchant_id is not None:
+        faults = faults.where(ParcelFault.merchant_id == merchant_id)
+        short = short.where(OrderLine.merchant_id == merchant_id)
+    found = [
+        *_fault_views(faults.order_by(ParcelFault.told_at.desc() if answered else ParcelFault.told_at).limit(limit)),
+        *_fault_views(short.order_by(Shortage.told_at).limit(limit)),
+    ]
+    return sorted(found, key=lambda one: (one.answered_at is not None, one.told_at, one.line_no))
+
+
+def _fault_views(query: Select[Any]) -> list[FaultView]:
+    views = []
+    for row in db.session.execute(query.execution_options(populate_existing=True)):
+        said = row[0]
+        is_fault = isinstance(said, ParcelFault)
+        views.append(
+            FaultView(
+                kind="fault" if is_fault else "shortage",
+                order_id=said.order_id,
+                parcel_no=row.parcel_no,
+                line_no=said.line_no,
+                merchant_name=row.merchant_name,
+                merchant_name_en=row.merchant_name_en,
+                pack_name=row.pack_name,
+                pack_name_en=row.pack_name_en,
+                missing=said.missing if is_fault else said.units,
+                broken=said.broken if is_fault else 0,
+                note=said.note,
+                told_at=said.told_at,
+                answer=said.answer if is_fault else "",
+                answered_at=said.answered_at if is_fault else None,
+                union_id=row.union_id,
+            )
+        )
+    return views
 
 
 def last_order_of(union_id: int | None, *, placed_before: datetime | None = None) -> Row[Any] | None:

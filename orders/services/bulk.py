@@ -296,6 +296,8 @@ def submit(
     order = queries.order_of_union(number, union_id=union_id, now=now)
     with transaction():
         lock_in(order.id, ("draft", "choosing"), "只有草稿可以提交。")
+        # Read again under the lock: packs and counts may have been changed meanwhile.
+        order = queries.order_of_union(number, union_id=union_id, now=now)
         people = db.session.scalar(select(func.sum(Recipient.quantity)).where(Recipient.order_id == order.id)) or 0
         if order.choice is not None:
             if people == 0:

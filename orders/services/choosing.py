@@ -14,8 +14,9 @@ from kernel.errors import Invalid, NotFound, StateConflict
 from orders import queries
 from orders.models import Order, Recipient
 from orders.queries import unions as union_queries
+from orders.queries.orders import Choice
 from orders.queries.unions import ChoiceView
-from orders.services import bulk
+from orders.services import bulk, replacing
 from people import queries as people_queries
 from people import steps as people_steps
 from people.rules import normal_phone
@@ -43,34 +44,29 @@ def choose(
     those to choose from, and OutOfStock where others have chosen the last ones; then the choice before stays.
     """
     seen = union_queries.choice_of(order_id, position, code, now=now)
-    choice = seen.order.choice
-    if choice is None or seen.order.status == "draft":
-        raise StateConflict("这个订单不用自选礼包。")
-    if pack_id not in choice.pack_ids:
-        raise Invalid("请从列出的礼包中选一个。", errors={"pack_id": ["请从列出的礼包中选一个。"]})
+    _among(seen, pack_id)
     place = _placed(seen, delivery, address)
     with transaction():
-        status = db.session.scalar(select(Order.status).where(Order.id == order_id).with_for_update())
-        if status != "choosing" or now >= choice.deadline:
+        db.session.execute(select(Order.id).where(Order.id == order_id).with_for_update())
+        # Read again under the lock: the order may have been handed on, or a pack replaced, meanwhile.
+        seen = union_queries.choice_of(order_id, position, code, now=now)
+        choice = _among(seen, pack_id)
+        if not seen.is_open(now):
             raise StateConflict("选礼包的时间已经过了，需要改请联系工会经办人。")
-        was = db.session.execute(
-            select(Recipient.pack_id, Recipient.chosen_at, Recipient.quantity).where(
-                Recipient.order_id == order_id, Recipient.position == position, Recipient.link_code == code
-            )
-        ).one_or_none()
-        if was is None:
-            raise NotFound("没有这个链接，请向工会经办人要新的。")
         values: dict[str, Any] = {"delivery": place} if delivery is not None else {}
         if address and delivery is None:
             values |= {"address": address, "delivery": None}
-        new = was.chosen_at is None or was.pack_id != pack_id
+        new = seen.chosen_at is None or seen.pack_id != pack_id
         if new:
             values |= {"pack_id": pack_id, "chosen_at": now}
         if values:
             db.session.execute(
                 update(Recipient).where(Recipient.order_id == order_id, Recipient.position == position).values(**values)
             )
-        if new:
+        if seen.is_asked_again(now):
+            if seen.pack_id != pack_id:
+                replacing.choose_again(seen, pack_id=pack_id, now=now)
+        elif new:
             bulk.recount(seen.order, choice, now=now, as_it_is=True)
             # The pack's stock is locked last: whoever is after the last one, of this order or another, waits here.
             available = catalog_steps.lock_available(pack_id)
@@ -79,6 +75,16 @@ def choose(
                 pack = {"id": str(pack_id), "name": name, "available": 0}
                 raise OutOfStock("“%(names)s”已经被选完了，请换一个。", extra={"packs": [pack]}, names=name)
     return union_queries.choice_of(order_id, position, code, now=now)
+
+
+def _among(seen: ChoiceView, pack_id: int) -> Choice:
+    """Return what there is to choose from; raise StateConflict where there is no choice, Invalid for another pack."""
+    choice = seen.order.choice
+    if choice is None or seen.order.status == "draft":
+        raise StateConflict("这个订单不用自选礼包。")
+    if pack_id not in choice.pack_ids:
+        raise Invalid("请从列出的礼包中选一个。", errors={"pack_id": ["请从列出的礼包中选一个。"]})
+    return choice
 
 
 def _placed(seen: ChoiceView, delivery: Mapping[str, Any] | None, address: str) -> dict[str, Any] | None:
@@ -155,6 +161,7 @@ def remind(
     due = (
         Recipient.order_id == order.id,
         Recipient.chosen_at.is_(None),
+        Recipient.phone != "",  # somebody whose data was erased
         Recipient.reminded_at.is_(None) | (Recipient.reminded_at < now - REMIND_AGAIN),
     )
     with transaction():

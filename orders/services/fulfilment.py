@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, select, update
 
 from catalog import steps as catalog_steps
 from kernel import audit
@@ -15,6 +15,7 @@ from orders import queries
 from orders import shipments as sheet
 from orders.models import Order, OrderLine, Parcel, ParcelFault, ParcelPackage
 from orders.queries import OrderView, ParcelView
+from orders.queries import unions as union_queries
 from orders.rules import Wanted, quantities_of, status_after_shipping
 from orders.shipments import Shipment
 
@@ -26,15 +27,26 @@ def ship(
     carrier: str,
     tracking_no: str,
     units: Mapping[int, int] | None = None,
+    department: str | None = None,
     now: datetime,
 ) -> ParcelView:
     """A merchant ships one of its parcels, or `units` of it (by line number) in a package of their own.
 
-    Raises NotFound for another's, StateConflict where it has left already, Invalid for more than is still to be sent.
+    Where the union wants it by department, the package may be a `department`'s: all of its box, where no units are
+    named. Raises NotFound for another's, StateConflict where it has left already, Invalid for more than is still to
+    be sent.
     """
     found = queries.parcel_of_merchant(parcel, merchant_id=merchant_id)
     with transaction():
-        _ship(found, merchant_id=merchant_id, carrier=carrier, tracking_no=tracking_no, units=units, now=now)
+        _ship(
+            found,
+            merchant_id=merchant_id,
+            carrier=carrier,
+            tracking_no=tracking_no,
+            units=units,
+            department=department,
+            now=now,
+        )
     return queries.parcel_of_merchant(parcel, merchant_id=merchant_id, now=now)
 
 
@@ -96,6 +108,7 @@ def _ship(
     carrier: str,
     tracking_no: str,
     units: Mapping[int, int] | None,
+    department: str | None = None,
     now: datetime,
 ) -> None:
     """Send what is still to be sent, or some of it, within the caller's transaction."""
@@ -105,6 +118,16 @@ def _ship(
     if fresh.status != "to_ship":
         raise StateConflict("这个包裹已经发货或已取消。")
     left = {line.line_no: line.to_send for line in fresh.lines if line.to_send > 0}
+    if department is not None:
+        box = next((one for one in fresh.boxes if one.department == department), None)
+        if box is None:
+            raise Invalid("这个包裹里没有这个部门的礼包。", errors={"department": ["这个包裹里没有这个部门的礼包。"]})
+        if not box.to_send:
+            raise StateConflict("这个部门的礼包已经发出。")
+        left_for_it = dict(box.to_send)
+        units = left_for_it if units is None else units
+        if any(count > left_for_it.get(line_no, 0) for line_no, count in units.items()):
+            raise Invalid("发出的份数超过了还没发的份数。", errors={"lines": ["发出的份数超过了还没发的份数。"]})
     sent = dict(left) if units is None else {line_no: count for line_no, count in units.items() if count > 0}
     if not sent or any(count > left.get(line_no, 0) for line_no, count in sent.items()):
         raise Invalid("发出的份数超过了还没发的份数。", errors={"lines": ["发出的份数超过了还没发的份数。"]})
@@ -124,6 +147,7 @@ def _ship(
             tracking_no=tracking_no,
             units={str(line_no): count for line_no, count in sent.items()},
             shipped_at=now,
+            department=department,
         )
     )
     whole = sent == left
@@ -136,6 +160,8 @@ def _ship(
     packs = {line.line_no: line.pack_id for line in fresh.lines}
     catalog_steps.ship(quantities_of([Wanted(packs[line_no], count) for line_no, count in sent.items()]))
     after: dict[str, Any] = {"carrier": carrier, "tracking_no": tracking_no}
+    if department is not None:
+        after["department"] = department
     audit.record("parcel.ship", f"parcel:{fresh.id}", now=now, after=after if whole else after | {"units": sent})
 
 
@@ -222,13 +248,63 @@ def receive_for_union(
     return queries.order_of_union(number, union_id=union_id, now=now)
 
 
-def _faults(own: ParcelView, faults: Sequence[Mapping[str, Any]], *, now: datetime) -> list[dict[str, Any]]:
+def receive_package(
+    *,
+    number: str,
+    parcel: str,
+    package_no: int,
+    union_id: int | None,
+    faults: Sequence[Mapping[str, Any]] = (),
+    actor_id: int,
+    now: datetime,
+) -> OrderView:
+    """A union has one package of a parcel, a department's box for example; with the last one it has the parcel.
+
+    `faults` as for `receive_for_union`, of this package. Receiving it again changes nothing. Raises NotFound, and
+    Invalid for more than the package held.
+    """
+    order = queries.order_of_union(number, union_id=union_id, now=now)
+    with transaction():
+        lock_order(order.id)
+        # Read again under the lock: somebody else of the union may have received it meanwhile.
+        order = queries.order_of_union(number, union_id=union_id, now=now)
+        own = next((view for view in order.parcels if parcel in (view.id, str(view.parcel_no))), None)
+        package = next((one for one in own.packages if one.package_no == package_no), None) if own else None
+        if own is None or package is None:
+            raise NotFound("没有这个包裹。")
+        if package.received_at is not None:
+            return order
+        rows = _faults(own, faults, held=package.units or None, now=now)
+        only = ParcelPackage.package_no == package_no
+        _note_packages(order.id, own.parcel_no, only, actor_id=actor_id, now=now)
+        said = {row.line_no: row for row in union_queries.faults_of(order.id)}
+        for row in rows:
+            # Another department's box may have come short of the same line before.
+            before = said.get(row["line_no"])
+            if before is not None:
+                row |= {"missing": before.missing + row["missing"], "broken": before.broken + row["broken"]}
+        line_nos = [row["line_no"] for row in rows]
+        db.session.execute(
+            delete(ParcelFault).where(ParcelFault.order_id == order.id, ParcelFault.line_no.in_(line_nos))
+        )
+        if rows:
+            db.session.execute(insert(ParcelFault), rows)
+        if own.status == "shipped" and all(one.received_at or one.package_no == package_no for one in own.packages):
+            _note_delivered(order.id, own.parcel_no, now=now)
+        after = {"package": package_no, "department": package.department, "faults": len(rows)}
+        audit.record("package.receive", f"parcel:{own.id}", actor_id=actor_id, now=now, after=after)
+    return queries.order_of_union(number, union_id=union_id, now=now)
+
+
+def _faults(
+    own: ParcelView, faults: Sequence[Mapping[str, Any]], *, held: Mapping[int, int] | None = None, now: datetime
+) -> list[dict[str, Any]]:
     lines = {line.line_no: line for line in own.lines}
     rows: dict[int, dict[str, Any]] = {}
     for index, fault in enumerate(faults):
         line = lines.get(fault["line_id"])
         count = fault["missing"] + fault["broken"]
-        if line is None or count > line.left:
+        if line is None or count > (line.left if held is None else held.get(line.line_no, 0)):
             raise Invalid(errors={f"faults.{index}": ["缺少和破损的数量不能多于这个包裹里的数量。"]})
         if count > 0:
             rows[line.line_no] = {
@@ -264,12 +340,41 @@ def _note_delivered(order_id: int, parcel_no: int, *, now: datetime) -> None:
         .where(Parcel.order_id == order_id, Parcel.parcel_no == parcel_no)
         .values(status="delivered", delivered_at=now)
     )
+    _note_packages(order_id, parcel_no, actor_id=None, now=now)
     move_order(order_id)
+
+
+def _note_packages(
+    order_id: int, parcel_no: int, *which: ColumnElement[bool], actor_id: int | None, now: datetime
+) -> None:
+    db.session.execute(
+        update(ParcelPackage)
+        .where(
+            ParcelPackage.order_id == order_id,
+            ParcelPackage.parcel_no == parcel_no,
+            ParcelPackage.received_at.is_(None),
+            *which,
+        )
+        .values(received_at=now, received_by=actor_id),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def lock_order(order_id: int) -> None:
     """Lock an order's row, as everybody does first."""
     db.session.execute(select(Order.id).where(Order.id == order_id).with_for_update())
+
+
+def end_parcel(order_id: int, parcel_no: int) -> None:
+    """Note that a parcel of which nothing is to be sent has left, or is cancelled; in the caller's transaction."""
+    own = queries.lines_of_parcel(order_id, parcel_no)
+    if all(line.to_send == 0 for line in own):
+        left = any(line.shipped > 0 for line in own)
+        db.session.execute(
+            update(Parcel)
+            .where(Parcel.order_id == order_id, Parcel.parcel_no == parcel_no, Parcel.status == "to_ship")
+            .values(status="shipped" if left else "cancelled")
+        )
 
 
 def move_order(order_id: int) -> None:

@@ -1,5 +1,7 @@
 """发票: a union asks each merchant of its order for the right amount; the merchant hands the invoice in."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +16,8 @@ from orders import invoices, queries, union_schemas
 from orders.models import Invoice, Order
 from orders.queries import OrderView
 from orders.queries import unions as union_queries
-from orders.rules import REFUNDABLE
+from orders.rules import REFUNDABLE, Line
+from people import queries as people_queries
 
 MOST_INVOICES = 1000
 INVOICED = (*REFUNDABLE, "refunded")
@@ -45,12 +48,30 @@ def ask(
             raise StateConflict("付款后才能申请发票。")
         order = queries.order_of_union(number, union_id=union_id, now=now)
         asked = {"title": title, "tax_no": invoices.credit_code(tax_no), "kind": invoices.kind_of(kind)}
-        for merchant_id, net_fen in invoices.nets_of(order.lines).items():
-            _ask_one(order.id, merchant_id, net_fen, asked, actor_id=actor_id, now=now)
+        _ask_all(order.id, order.lines, asked, actor_id=actor_id, now=now)
         found = union_queries.invoices_of(order.id)
         after = {**asked, "invoices": [[row.merchant_id, row.amount_fen] for row in found]}
         audit.record("invoice.ask", f"order:{order.id}", actor_id=actor_id, now=now, after=after)
         return idempotency.finish(once, union_schemas.InvoiceList().dump({"items": found}))
+
+
+def follow(order_id: int, lines: Sequence[Line], *, actor_id: int | None, now: datetime) -> None:
+    """Ask for what is right now where invoices were asked for and goods went to another merchant since.
+
+    In the caller's transaction; the order's row is locked.
+    """
+    found = union_queries.invoices_of(order_id)
+    if found:
+        last = max(found, key=lambda row: row.asked_at)
+        asked = {"title": last.title, "tax_no": last.tax_no, "kind": last.kind}
+        _ask_all(order_id, lines, asked, actor_id=actor_id or last.asked_by, now=now)
+
+
+def _ask_all(order_id: int, lines: Sequence[Line], asked: dict[str, Any], *, actor_id: int, now: datetime) -> None:
+    # Whose goods were all replaced by another's sold nothing: what it had invoiced is taken back.
+    nets = {row.merchant_id: 0 for row in union_queries.invoices_of(order_id)} | invoices.nets_of(lines)
+    for merchant_id, net_fen in nets.items():
+        _ask_one(order_id, merchant_id, net_fen, asked, actor_id=actor_id, now=now)
 
 
 def _ask_one(
@@ -93,10 +114,35 @@ def plan(order: OrderView, *, at_most: int, ceiling_fen: int = 0) -> invoices.Pl
     if ceiling_fen and order.payable_fen // ceiling_fen > MOST_INVOICES:
         raise Invalid(errors={"ceiling_fen": ["每张金额太低，要开的发票太多。"]})
     issued: dict[int, int] = {}
-    for row in union_queries.invoices_of(order.id):
+    asked = union_queries.invoices_of(order.id)
+    for row in asked:
         if row.status == "issued":
             issued[row.merchant_id] = issued.get(row.merchant_id, 0) + row.amount_fen
-    return invoices.plan(order.lines, issued_fen=issued, at_most=at_most, ceiling_fen=ceiling_fen)
+    found = invoices.plan(order.lines, issued_fen=issued, at_most=at_most, ceiling_fen=ceiling_fen)
+    sellers, selling = sellers_of(order, asked), {line.merchant_id for line in order.lines}
+    red = [
+        invoices.Proposed(one, sellers[one].merchant_name, -issued_fen, (), sellers[one].merchant_name_en)
+        for one, issued_fen in issued.items()
+        if one not in selling and issued_fen
+    ]
+    return replace(found, invoices=(*found.invoices, *red))
+
+
+@dataclass(frozen=True)
+class Seller:
+    """A merchant by name."""
+
+    merchant_name: str
+    merchant_name_en: str
+
+
+def sellers_of(order: OrderView, found: Sequence[Invoice]) -> dict[int, Seller]:
+    """Return by id who sold an order, and who was asked for an invoice of it and sells nothing of it any more."""
+    sellers = {line.merchant_id: Seller(line.merchant_name, line.merchant_name_en) for line in order.lines}
+    for merchant_id in {row.merchant_id for row in found} - sellers.keys():
+        gone = people_queries.merchant(merchant_id)
+        sellers[merchant_id] = Seller(gone.short_name, gone.name_en) if gone is not None else Seller("", "")
+    return sellers
 
 
 def issue(

@@ -10,16 +10,24 @@ from kernel.db import db, transaction
 from kernel.errors import StateConflict
 from orders import queries, schemas
 from orders.models import Order, Recipient, RosterUpload
+from orders.queries import unions as union_queries
 from people import queries as people_queries
 from people import steps as people_steps
 from people.rules import Identity
 from voucher import queries as voucher_queries
 
+ROSTER_FIELDS = (
+    *("name", "phone", "employee_no", "department", "quantity", "value_fen", "address", "delivery"),
+    *("chosen_at", "reminded_at", "asked_until", "received_at", "received_how"),
+)
 OPEN = ("pending_payment", "paid", "fulfilling")
 
 
 def copy_of(identity: Identity, *, now: datetime) -> dict[str, Any]:
-    """Return all that is kept of a member: person, sign-ins, tokens, vouchers with their history, orders."""
+    """Return all that is kept of a member: person, sign-ins, tokens, vouchers with their history, orders, rosters.
+
+    Of rosters unions put, the rows with the member's own phone, and nobody else's.
+    """
     member_id, before = identity.member_id, None
     orders: list[Any] = []
     while True:
@@ -54,6 +62,15 @@ def copy_of(identity: Identity, *, now: datetime) -> dict[str, Any]:
             for voucher in own
         ],
         "orders": [{**schemas.Order().dump(order), "delivery": order.delivery} for order in orders],
+        "rosters": [
+            {
+                "order_number": str(row.order_id),
+                "union": union_name,
+                "pack": pack_name,
+                **{name: getattr(row, name) for name in ROSTER_FIELDS},
+            }
+            for row, union_name, pack_name in union_queries.rows_of_phone(identity.phone)
+        ],
     }
     with transaction():
         audit.record("data.download", f"member:{member_id}", actor_id=identity.person_id, now=now)

@@ -28,6 +28,7 @@ from orders.models import Order, OrderLine, OrderRefund, Parcel, RefundLine, Ref
 from orders.queries import refunds as refund_queries
 from orders.queries.refunds import PartView
 from orders.rules import GRANTED, MEMBER_BUYER, REFUNDABLE, UNION_BUYER, GiveBack, give_back, status_after_shipping
+from orders.services.fulfilment import end_parcel
 from orders.services.sending import send_refund
 from voucher import steps as voucher_steps
 
@@ -357,14 +358,7 @@ def _take_discount_back(order: Any, amount_fen: int) -> list[Posting]:
 def _move_on(order_id: int, parcel_no: int) -> None:
     """A parcel with nothing left to send is cancelled, or has left; an order of which all went back is refunded."""
     lines = _lines(order_id)
-    own = [line for line in lines.values() if line.parcel_no == parcel_no]
-    if all(line.quantity == line.shipped + line.withdrawn for line in own):
-        left = any(line.shipped > 0 for line in own)
-        db.session.execute(
-            update(Parcel)
-            .where(Parcel.order_id == order_id, Parcel.parcel_no == parcel_no, Parcel.status == "to_ship")
-            .values(status="shipped" if left else "cancelled")
-        )
+    end_parcel(order_id, parcel_no)
     statuses = list(db.session.scalars(select(Parcel.status).where(Parcel.order_id == order_id)))
     all_back = all(line.quantity == line.refunded for line in lines.values())
     status = "refunded" if all_back else status_after_shipping(statuses)

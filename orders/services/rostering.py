@@ -98,16 +98,23 @@ def put_roster(
 
 
 def _names_of_packs(order: OrderView) -> dict[str, int]:
-    ids = order.choice.pack_ids if order.choice is not None else [line.pack_id for line in order.lines]
     names: dict[str, int] = {}
-    for view in catalog_queries.packs_by_id(ids).values():
+    for view in catalog_queries.packs_by_id(_pack_ids(order)).values():
         names |= {str(view.id): view.id, view.code: view.id, view.name: view.id, view.name_en: view.id}
     return names
+
+
+def _pack_ids(order: OrderView) -> set[int]:
+    return set(order.choice.pack_ids if order.choice is not None else [line.pack_id for line in order.lines])
 
 
 def _store(order: OrderView, report: Report, upload: Upload | None, *, now: datetime) -> str | None:
     with transaction():
         voided = bulk.reopen(order, now=now)
+        # What the rows were checked against may have been changed while they were read.
+        fresh = queries.order_of_union(order.number, union_id=order.union_id, now=now)
+        if _pack_ids(fresh) != _pack_ids(order):
+            raise StateConflict("订单的礼包刚刚有改动，请重新上传花名册。")
         before = {
             row.phone: row
             for row in db.session.execute(
@@ -203,15 +210,17 @@ def marked_copy(*, number: str, union_id: int | None, now: datetime) -> Marked:
     return Marked(filename=row.filename, content=row.content, faults=row.faults)
 
 
-def leave(*, number: str, union_id: int | None, position: int, actor_id: int, now: datetime) -> OrderView:
+def leave(*, number: str, union_id: int | None, position: int, code: int, actor_id: int, now: datetime) -> OrderView:
     """Take a person off the roster before payment, and one pack with them where the order is counted by its roster.
 
-    What was submitted or approved is void by it. Raises NotFound, StateConflict once a payment was begun.
+    `code` is the person's own (of their link): a page of an earlier roster takes nobody else off. What was submitted or
+    approved is void by it. Raises NotFound, StateConflict once a payment was begun.
     """
     order = queries.order_of_union(number, union_id=union_id, now=now)
     with transaction():
         voided = bulk.reopen(order, now=now)
-        gone = rows_changed(delete(Recipient).where(Recipient.order_id == order.id, Recipient.position == position))
+        own = (Recipient.order_id == order.id, Recipient.position == position, Recipient.link_code == code)
+        gone = rows_changed(delete(Recipient).where(*own))
         if gone == 0:
             raise NotFound("花名册上没有这个人。")
         if order.choice is not None:

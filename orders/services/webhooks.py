@@ -21,10 +21,10 @@ from kernel.db import db, rows_changed, transaction
 from kernel.errors import Invalid, NotFound, StateConflict
 from kernel.ids import new_id, new_secret
 from kernel.sealing import seal, unseal
-from orders.models import Order, OrderRefund, Parcel, RefundPart, WebhookDelivery, WebhookEndpoint
+from orders.models import Order, OrderRefund, Parcel, ParcelFault, RefundPart, WebhookDelivery, WebhookEndpoint
 from orders.rules import parcel_id
 
-EVENTS = ("parcel.made", "parcel.cancelled", "refund.asked", "stock.low")
+EVENTS = ("parcel.made", "parcel.cancelled", "refund.asked", "stock.low", "parcel.faults")
 MOST_ENDPOINTS = 5
 ATTEMPTS = 10
 LEASE = timedelta(minutes=2)
@@ -133,6 +133,7 @@ def _note_for(endpoint: WebhookEndpoint, event: str, *, now: datetime) -> int:
         "parcel.cancelled": _parcels_cancelled,
         "refund.asked": _refunds_asked,
         "stock.low": _stocks_low,
+        "parcel.faults": _faults_said,
     }
     happened = finders[event](endpoint)
     if not happened:
@@ -232,14 +233,40 @@ def _refunds_asked(endpoint: WebhookEndpoint) -> dict[str, dict[str, Any]]:
     }
 
 
-def _stocks_low(endpoint: WebhookEndpoint) -> dict[str, dict[str, Any]]:
-    told = set(
+def _things_told(endpoint: WebhookEndpoint, event: str) -> set[str]:
+    return set(
         db.session.scalars(
             select(WebhookDelivery.thing).where(
-                WebhookDelivery.endpoint_id == endpoint.id, WebhookDelivery.event == "stock.low"
+                WebhookDelivery.endpoint_id == endpoint.id, WebhookDelivery.event == event
             )
         )
     )
+
+
+def _faults_said(endpoint: WebhookEndpoint) -> dict[str, dict[str, Any]]:
+    told = _things_told(endpoint, "parcel.faults")
+    rows = db.session.scalars(
+        select(ParcelFault)
+        .where(ParcelFault.merchant_id == endpoint.merchant_id, ParcelFault.told_at >= endpoint.made_at)
+        .order_by(ParcelFault.told_at, ParcelFault.line_no)
+        .execution_options(populate_existing=True)
+    )
+    said = {
+        f"{row.order_id}:{row.line_no}:{int(row.told_at.timestamp())}": {
+            "parcel_id": parcel_id(row.order_id, row.parcel_no),
+            "order_number": str(row.order_id),
+            "line_id": str(row.line_no),
+            "missing": row.missing,
+            "broken": row.broken,
+            "note": row.note,
+        }
+        for row in rows
+    }
+    return {thing: data for thing, data in said.items() if thing not in told}
+
+
+def _stocks_low(endpoint: WebhookEndpoint) -> dict[str, dict[str, Any]]:
+    told = _things_told(endpoint, "stock.low")
     return {
         thing: {"pack_id": str(low.pack_id), "available": low.available, "alert_below": low.alert_below}
         for low in catalog_queries.low_stocks(endpoint.merchant_id)

@@ -39,7 +39,7 @@ PAGES = {
         *("/admin/campaigns/new", "/admin/campaigns/<slug>/settings", "/admin/campaigns/<slug>/issue"),
         *("/admin/campaigns/<slug>/grants", "/admin/campaigns/<slug>/grants/new", "/admin/grants/<grant_id>"),
         *("/admin/grants/<grant_id>/recipients.xlsx", "/admin/grant-template.xlsx", "/admin/jobs/<job_id>"),
-        *("/admin/check", "/admin/mismatches", "/admin/reconcile"),
+        *("/admin/check", "/admin/mismatches", "/admin/reconcile", "/admin/faults/"),
         *("/admin/packs/", "/admin/pickup/", "/admin/statements/", "/admin/statements/<statement_id>"),
     ),
 }

@@ -5,8 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from kernel import clock
+from kernel.db import db
+from orders.models import Recipient
 from orders.services import choosing
 from people import queries as people_queries
 from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR, OTHER_OFFICER, SHIP, csrf_of
@@ -277,6 +280,14 @@ def test_a_reminder_goes_to_who_has_not_chosen_once_a_day(world):
     assert world.call(OFFICER, "POST", path).json["code"] == "state_conflict"
 
 
+def test_nobody_without_a_phone_is_reminded(world):
+    number, _ = choosing_order(world)
+    with world.app.app_context():
+        db.session.execute(update(Recipient).where(Recipient.position == 1).values(phone=""))
+        db.session.commit()
+    assert world.call(OFFICER, "POST", f"/bulk/orders/{number}/reminders").json == {"reminded": 2}
+
+
 def test_who_leaves_is_taken_off_and_the_price_follows(world):
     number, (first, *_) = choosing_order(world)
     path = f"/bulk/orders/{number}"
@@ -285,7 +296,11 @@ def test_who_leaves_is_taken_off_and_the_price_follows(world):
     assert world.stock("A150") == (47, 3, 0)
     officer = world.browser(OFFICER)
     page = officer.get(f"/union/orders/{number}").text
-    form = {"csrf_token": csrf_of(page), "position": "1"}
+    code = re.search(r'name="position" value="1">\s*<input type="hidden" name="code" value="(\d+)"', page)[1]
+    form = {"csrf_token": csrf_of(page), "position": "1", "code": code}
+    for stale in ({**form, "code": "1"}, {**form, "position": "2"}):
+        assert officer.post(f"/union/orders/{number}/leave", data=stale).status_code == 404
+    assert world.call(OFFICER, "GET", path).json["status"] == "approved"
     assert officer.post(f"/union/orders/{number}/leave", data=form).status_code == 303
     after = world.call(OFFICER, "GET", path).json
     assert (after["status"], after["subtotal_fen"], after["recipient_count"]) == ("choosing", 30000, 2)

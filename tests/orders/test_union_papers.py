@@ -11,10 +11,11 @@ from sqlalchemy import update
 
 from kernel import clock, files
 from kernel.db import db
+from kernel.errors import StateConflict
 from orders import invoices
 from orders.models import Order
 from orders.rules import Line
-from orders.services import placing, privacy, warning
+from orders.services import placing, privacy, rostering, warning
 from people import queries as people_queries
 from tests.factories import APPROVER, MERCHANT_A, MERCHANT_B, OFFICER, OPERATOR, OTHER_OFFICER
 
@@ -161,6 +162,12 @@ def test_invoices_are_asked_of_each_merchant_over_what_it_was_paid(world):
     assert upload(world, MERCHANT_A, "PUT", put, number="24372000").json["status"] == "issued"
     file = world.call(OFFICER, "GET", f"/bulk/orders/{number}/invoices/{own['id']}/file")
     assert (file.status_code, file.data) == (200, PDF)
+    everything = f"/bulk/orders/{number}/invoices.zip"
+    with zipfile.ZipFile(io.BytesIO(world.call(OFFICER, "GET", everything).data)) as archive:
+        assert archive.namelist() == ["1-甲-¥247.06-24372000.pdf"]
+        assert archive.read("1-甲-¥247.06-24372000.pdf") == PDF
+    assert world.call(OTHER_OFFICER, "GET", everything).status_code == 404
+    assert everything.rpartition("/")[2] in world.browser(OFFICER).get(f"/union/orders/{number}").text
     assert world.call(OTHER_OFFICER, "GET", f"/bulk/orders/{number}/invoices/{own['id']}/file").status_code == 404
     # A refund afterwards asks the merchant for a red one over the difference.
     back = world.call(OFFICER, "POST", f"/bulk/orders/{number}/refunds", {"lines": [{"line_id": "1", "quantity": 1}]})
@@ -176,8 +183,33 @@ def test_invoices_are_asked_of_each_merchant_over_what_it_was_paid(world):
     assert after["total_fen"] == 28000 - 12353
 
 
+def test_goods_that_went_to_another_merchant_are_invoiced_by_it(world):
+    number = paid(world, ("A150", 3), people=[])
+    path = f"/bulk/orders/{number}"
+    world.call(OFFICER, "POST", f"{path}/invoice", TITLE)
+    (own,) = world.call(MERCHANT_A, "GET", "/merchant/invoices").json["items"]
+    upload(world, MERCHANT_A, "PUT", f"/merchant/invoices/{own['id']}/file", number="1/1")
+    short = {"lines": [{"line_id": "1", "quantity": 3}]}
+    world.call(MERCHANT_A, "POST", f"/merchant/parcels/{number}-1/shortage", short)
+    swapped = {"pack_id": world.packs["A150"], "by_pack_id": world.packs["B150"]}
+    assert world.call(OFFICER, "POST", f"{path}/replacements", swapped).status_code == 200
+    found = world.call(OFFICER, "GET", f"{path}/invoice").json
+    assert sorted((one["amount_fen"], one["status"]) for one in found["items"]) == [
+        (-37000, "requested"),
+        (37000, "issued"),
+        (37000, "requested"),
+    ]
+    plan = world.call(OFFICER, "GET", f"{path}/invoice-plan").json
+    assert [(one["merchant"]["name"], one["amount_fen"]) for one in plan["items"]] == [("乙", 37000), ("甲", -37000)]
+    assert "甲" in world.browser(OFFICER).get(f"/union/orders/{number}").text
+    with zipfile.ZipFile(io.BytesIO(world.call(OFFICER, "GET", f"{path}/invoices.zip").data)) as archive:
+        assert archive.namelist() == ["1-甲-¥370-1_1.pdf"]
+    assert world.breaches() == []
+
+
 def test_no_invoice_before_payment(world):
     number = submitted(world)
+    assert world.call(OFFICER, "GET", f"/bulk/orders/{number}/invoices.zip").json["code"] == "not_found"
     assert world.call(OFFICER, "POST", f"/bulk/orders/{number}/invoice", TITLE).json["code"] == "state_conflict"
     assert world.call(APPROVER, "POST", f"/bulk/orders/{number}/invoice", TITLE).json["code"] == "forbidden"
 
@@ -317,6 +349,36 @@ def test_last_years_order_is_copied_with_its_people(world):
     assert world.call(OTHER_OFFICER, "POST", f"/bulk/orders/{old}/copy", body).status_code == 404
     world.call(MERCHANT_A, "PATCH", f"/merchant/packs/{world.packs['A150']}", {"status": "off_sale"})
     assert world.call(OFFICER, "POST", f"/bulk/orders/{old}/copy", body).json["code"] == "invalid"
+
+
+def test_a_copy_that_crashed_before_its_people_came_gets_them_when_sent_again(world, monkeypatch):
+    old, body = paid(world), {"campaign": "spring"}
+
+    def crash(**_):
+        raise StateConflict("crash")
+
+    with monkeypatch.context() as crashing:
+        crashing.setattr(rostering, "put_roster", crash)
+        assert world.call(OFFICER, "POST", f"/bulk/orders/{old}/copy", body, key="again").status_code == 409
+    copied = world.call(OFFICER, "POST", f"/bulk/orders/{old}/copy", body, key="again")
+    assert (copied.status_code, copied.headers["Idempotent-Replayed"]) == (201, "true")
+    assert world.call(OFFICER, "GET", f"/bulk/orders/{copied.json['number']}").json["recipient_count"] == 3
+
+
+def test_a_roster_checked_against_other_packs_is_refused(world, monkeypatch):
+    number = submitted(world)
+    other = {"lines": world.lines(("A100", 5))["lines"]}
+    check = rostering.roster.check
+
+    def changed_meanwhile(*args, **options):
+        assert world.call(OFFICER, "PUT", f"/bulk/orders/{number}/lines", other).status_code == 200
+        return check(*args, **options)
+
+    monkeypatch.setattr(rostering.roster, "check", changed_meanwhile)
+    put = world.call(OFFICER, "PUT", f"/bulk/orders/{number}/roster", {"recipients": PEOPLE[:1]})
+    assert put.json["code"] == "state_conflict"
+    monkeypatch.undo()
+    assert world.call(OFFICER, "GET", f"/bulk/orders/{number}").json["recipient_count"] == 3
 
 
 def test_unpaid_in_time_all_is_released_and_before_it_a_warning_is_given(world, monkeypatch):

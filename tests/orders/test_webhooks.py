@@ -14,7 +14,8 @@ from kernel import clock, outbound
 from kernel.errors import Invalid
 from orders.services import webhooks
 from people.services import tokens
-from tests.factories import MERCHANT_A, MERCHANT_B
+from tests.factories import MERCHANT_A, MERCHANT_B, OFFICER
+from tests.orders.test_departments import paid, ship
 
 M1 = "13800000001"
 KEY = "a test's secret key of some length"
@@ -257,3 +258,27 @@ def test_a_merchants_token_opens_its_merchant_and_nothing_else(world):
     assert client.get("/api/v1/me/vouchers", headers=headers).status_code == 403
     assert client.get("/api/v1/me", headers=headers).json["roles"] == ["merchant"]
     assert world.call(M1, "GET", "/me/vouchers").status_code == 200
+
+
+def test_what_came_short_is_told_to_the_merchants_system(world, http_server):
+    server = http_server(lambda *_: (200, "ok"))
+    listen(world, server.url)
+    number = paid(world, mode="union")
+    work(world)
+    ship(world, number)
+    fault = {"line_id": "1", "missing": 1, "broken": 0, "note": "少一份"}
+    path = f"/bulk/orders/{number}/parcels/{number}-1/receive"
+    world.call(OFFICER, "POST", path, {"faults": [fault]})
+    work(world)
+    work(world)
+    told = [json.loads(body) for _, _, body in server.seen if "parcel.faults" in body]
+    assert [one["data"] for one in told] == [
+        {
+            "parcel_id": f"{number}-1",
+            "order_number": number,
+            "line_id": "1",
+            "missing": 1,
+            "broken": 0,
+            "note": "少一份",
+        }
+    ]

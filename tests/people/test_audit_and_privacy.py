@@ -145,9 +145,24 @@ def test_a_member_takes_their_data_away(world):
     assert [order["number"] for order in copy["orders"]] == [number]
     assert copy["orders"][0]["delivery"]["address"] == SHIP["address"]
     assert copy["vouchers"][0]["face_fen"] == 20000
-    assert M2 not in answer.text
+    assert (M2 not in answer.text, copy["rosters"]) == (True, [])
     with world.app.app_context():
         assert audit.entries(limit=1)[0].action == "data.download"
+
+
+def test_the_copy_has_the_members_own_rows_of_rosters_only(world):
+    number = world.call(OFFICER, "POST", "/bulk/orders", world.lines(("A150", 2))).json["number"]
+    people = [
+        {"name": "王芳", "phone": M1, "employee_no": "7", "department": "门诊", "pack_id": "A150", "address": "海尔路"},
+        {"name": "李强", "phone": "13800000077", "employee_no": "8", "department": "后勤"},
+    ]
+    assert world.call(OFFICER, "PUT", f"/bulk/orders/{number}/roster", {"recipients": people}).json["accepted"] == 2
+    answer = world.browser(M1).get("/account/data.json")
+    (row,) = json.loads(answer.data)["rosters"]
+    assert (row["order_number"], row["union"], row["pack"], row["name"]) == (number, "医院工会", "礼包A150", "王芳")
+    assert (row["employee_no"], row["department"], row["address"], row["quantity"]) == ("7", "门诊", "海尔路", 1)
+    assert ("13800000077" in answer.text, "李强" in answer.text) == (False, False)
+    assert json.loads(world.browser(M2).get("/account/data.json").data)["rosters"] == []
 
 
 def test_exports_of_a_person_are_limited(world):
