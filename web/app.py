@@ -53,7 +53,7 @@ from kernel.errors import NotFound
 from kernel.money import yuan
 from kernel.pictures import at_width
 from voucher import queries as voucher_queries
-from web import access, auditing, cli, health, pages, problems, signing
+from web import access, auditing, cli, health, importing, pages, problems, signing
 from web.settings import INSTANCE, ROOT, Settings, read
 
 LANGUAGES = ("zh_CN", "en")
@@ -80,6 +80,7 @@ API_BLUEPRINTS = (
     orders.api.statements.merchant,
     orders.api.statements.operator,
     auditing.api,
+    importing.api,
 )
 PAGE_BLUEPRINTS = (
     pages.bp,
@@ -110,6 +111,7 @@ PAGE_BLUEPRINTS = (
     people.views.account,
     people.views.seats,
     auditing.pages,
+    importing.pages,
     health.bp,
 )
 

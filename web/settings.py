@@ -52,6 +52,7 @@ NAMES = (
     "HUIGONG_YEARLY_CAP_FEN",
     "HUIGONG_OVER_YEARLY_CAP",
     "HUIGONG_INVOICES_PER_ORDER",
+    "HUIGONG_IMPORT_MEGABYTES",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -103,6 +104,7 @@ class Settings:
     yearly_cap_fen: int = 0
     over_yearly_cap: str = "warn"
     invoices_per_order: int = 3
+    import_megabytes: int = 200
 
     @property
     def production(self) -> bool:
@@ -166,6 +168,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         yearly_cap_fen=_whole(environ, "HUIGONG_YEARLY_CAP_FEN", 0, least=0),
         over_yearly_cap=_verdict(environ, "HUIGONG_OVER_YEARLY_CAP"),
         invoices_per_order=_whole(environ, "HUIGONG_INVOICES_PER_ORDER", 3, least=1),
+        import_megabytes=_whole(environ, "HUIGONG_IMPORT_MEGABYTES", 200, least=1),
     )
     if production:
         _refuse_unsafe(settings, environ)
