@@ -41,7 +41,7 @@ def contents_of(text: str) -> list[dict[str, Any]] | None:
     True
     """
     found = []
-    for piece in filter(None, (part.strip() for part in re.split(r"[;；、\n]", text))):
+    for piece in filter(None, (part.strip() for part in re.split(r"[;\uff1b\u3001\n]", text))):
         said = re.fullmatch(r"(.{1,80}?)\s*[×xX*]\s*([0-9]{1,5})\s*(\D{1,12})", piece)
         if said is None or not int(said[2]):
             return None
@@ -56,7 +56,7 @@ def _whole(text: str) -> int | None:
 def settle(rows: Sequence[Row], *, apply: bool, now: datetime) -> Settled:
     """Say what a part of a sheet of packs does, and do it to apply; stock is taken in for new packs only."""
     settled = Settled()
-    sellers = {}
+    sellers: dict[str, int] = {}
     for merchant in people_queries.merchants():
         names = (merchant.name_en, merchant.short_name, merchant.name, str(merchant.id), merchant.code)
         sellers |= {name.casefold(): merchant.id for name in names if name}

@@ -58,6 +58,7 @@ class Import(Base):
     records: Mapped[int] = mapped_column(default=0)
     effect: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     done: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    faults: Mapped[int] = mapped_column(default=0)
     changes: Mapped[list[Any]] = mapped_column(Json, default=list)
     scope: Mapped[list[Any]] = mapped_column(Json, default=list)
     job_id: Mapped[int | None] = mapped_column(Id)
@@ -405,33 +406,28 @@ def _note(one: Import, kind: Kind, settled: Settled, faults: Sequence[Fault], co
     for outcome in settled.outcomes:
         figures[outcome.effect] = figures.get(outcome.effect, 0) + 1
     if apply:
-        one.done = figures
-        known = set()
-        if faults:
-            rows = {fault.row for fault in faults}
-            told = select(ImportFault.row).where(ImportFault.import_id == one.id, ImportFault.row.in_(rows))
-            known = set(db.session.scalars(told))
-        faults = [fault for fault in faults if fault.row not in known]
+        rows = {fault.row for fault in faults}
+        known = select(ImportFault.row).where(ImportFault.import_id == one.id, ImportFault.row.in_(rows))
+        told = set(db.session.scalars(known)) if rows else set()
+        faults = [fault for fault in faults if fault.row not in told]
     else:
-        one.effect = figures
         shown = [
             {
-                "row": it.row,
-                "effect": it.effect,
-                "about": it.about,
-                "changes": {k: list(v) for k, v in it.changes.items()},
+                "row": outcome.row,
+                "effect": outcome.effect,
+                "about": outcome.about,
+                "changes": {name: list(pair) for name, pair in outcome.changes.items()},
             }
-            for it in settled.outcomes
-            if it.effect != "unchanged"
+            for outcome in settled.outcomes
+            if outcome.effect != "unchanged"
         ]
         one.changes = (list(one.changes) + shown)[:SHOWN_CHANGES]
-    kept = int(figures.get("faults", 0))
-    _keep_faults(one.id, faults, after=kept)
-    if faults:
-        figures["faults"] = kept + len(faults)
-        other = dict(one.effect)
-        other["faults"] = figures["faults"]
-        one.effect = other
+    _keep_faults(one.id, faults, after=one.faults)
+    one.faults += len(faults)
+    if apply:
+        one.done = figures
+    else:
+        one.effect = figures
     if one.complete:
         one.scope = sorted({*one.scope, *settled.scope})
         on_engine = postgresql.insert if db.session.get_bind().dialect.name == "postgresql" else sqlite.insert
@@ -569,7 +565,7 @@ def report(import_id: int, *, limit: int = 1000) -> dict[str, Any]:
         "rejected": rows - accepted,
         **counts,
         "errors": faults(one.id, limit=limit),
-        "errors_total": int(one.effect.get("faults", 0)),
+        "errors_total": one.faults,
         "changes": one.changes,
         "job_id": one.job_id,
         "job": running,

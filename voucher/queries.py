@@ -143,9 +143,9 @@ def purse_table(*, slug: BindParameter[str], member_id: BindParameter[int]) -> S
         select(
             Campaign.id.label("campaign_id"),
             # One that is not launched has not begun.
-            case((Campaign.launch.in_((WAITING, ASKED)), Campaign.ends_at), else_=Campaign.starts_at).label(
-                "starts_at"
-            ),
+            case(
+                (or_(Campaign.launch == WAITING, Campaign.launch == ASKED), Campaign.ends_at), else_=Campaign.starts_at
+            ).label("starts_at"),
             Campaign.ends_at,
             Campaign.step_fen,
             Campaign.save_fen,

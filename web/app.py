@@ -20,6 +20,7 @@ import orders.api.merchant
 import orders.api.money
 import orders.api.operator
 import orders.api.papers
+import orders.api.setup
 import orders.api.statements
 import orders.api.union
 import orders.api.webhooks
@@ -33,6 +34,7 @@ import orders.views_money
 import orders.views_operator
 import orders.views_pickup
 import orders.views_privacy
+import orders.views_setup
 import orders.views_statements
 import orders.views_union
 import people.api
@@ -74,6 +76,7 @@ API_BLUEPRINTS = (
     orders.api.papers.merchant,
     orders.api.merchant.bp,
     orders.api.operator.bp,
+    orders.api.setup.bp,
     orders.api.money.bp,
     orders.api.webhooks.bp,
     orders.api.hooks.bp,
@@ -104,6 +107,7 @@ PAGE_BLUEPRINTS = (
     orders.views_money.bp,
     orders.views_privacy.own,
     voucher.views.bp,
+    orders.views_setup.bp,
     orders.views_privacy.members,
     orders.views_grants.operator,
     orders.views_grants.everyone,

@@ -29,6 +29,7 @@ def upgrade():
         sa.Column("records", sa.Integer(), nullable=False),
         sa.Column("effect", JSON, nullable=False),
         sa.Column("done", JSON, nullable=False),
+        sa.Column("faults", sa.Integer(), nullable=False),
         sa.Column("changes", JSON, nullable=False),
         sa.Column("scope", JSON, nullable=False),
         sa.Column("job_id", BIG, nullable=True),

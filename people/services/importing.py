@@ -89,7 +89,7 @@ def _day(text: str) -> date | None:
     >>> _day("1997/4/7"), _day("1997年4月7日"), _day("19970407"), _day("1997-04-07 00:00:00"), _day("soon")
     (datetime.date(1997, 4, 7), datetime.date(1997, 4, 7), datetime.date(1997, 4, 7), datetime.date(1997, 4, 7), None)
     """
-    found = re.match(r"([0-9]{4})[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})日?(?:[ T].*)?$", text) or re.match(
+    found = re.match(r"([0-9]{4})[-/.\u5e74]([0-9]{1,2})[-/.\u6708]([0-9]{1,2})\u65e5?(?:[ T].*)?$", text) or re.match(
         r"([0-9]{4})([0-9]{2})([0-9]{2})$", text
     )
     if found is None:
@@ -406,7 +406,7 @@ def _yes(text: str) -> bool | None:
 
 
 def _year(text: str) -> int | None:
-    found = re.fullmatch(r"([0-9]{4})年?", text)
+    found = re.fullmatch(r"([0-9]{4})\u5e74?", text)
     return int(found[1]) if found and 1900 <= int(found[1]) <= 2999 else None
 
 

@@ -114,10 +114,13 @@ def test_a_faulty_row_stops_the_list_unless_the_good_ones_were_asked_for(world):
     assert whole.status_code == 200
     assert figures(whole) == (0, 8, 0, 0, 0, 0, 0)
     assert [(it["row"], it["column"], it["message"]) for it in whole.json["errors"]] == FAULTS
+    assert whole.json["errors_total"] == 7
     assert (member(world, "M200"), count(world)) == (None, 6)
     part = send(world, FAULTY, query="?partial=1")
     assert figures(part) == (1, 7, 1, 0, 0, 0, 0)
-    assert len(part.json["errors"]) == 7
+    assert (len(part.json["errors"]), part.json["errors_total"]) == (7, 7)
+    sheet = world.call(OPERATOR, "GET", f"/admin/imports/{part.json['import_id']}/faults.csv").text
+    assert sheet.splitlines()[1:3] == ["3,姓名,请填写姓名。", "4,手机号,请填写 11 位手机号。"]
     assert member(world, "M200")[0] == "张三"
     assert count(world) == 7
 
