@@ -154,7 +154,8 @@ def insert_many(table: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]
     else:
         marks = ", ".join("?" for _ in columns)
         statement = f"INSERT INTO {table.__tablename__} ({names}) VALUES ({marks})"
-        connection.exec_driver_sql(statement, [tuple(row) for row in rows])
+        if values := [tuple(row) for row in rows]:
+            connection.exec_driver_sql(statement, values)
 
 
 def among(column: SQLColumnExpression[Any], values: Iterable[str]) -> ColumnElement[bool]:

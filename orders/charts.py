@@ -41,5 +41,9 @@ def forecast_lines(lines: Sequence[Line], *, budget_fen: int, claimed: bool) -> 
     names = {"low": gettext("低"), "middle": gettext("中"), "high": gettext("高")}
     for line in lines:
         chart.add(names[line.name], [(day.committed_fen if claimed else day.total_fen) // 100 for day in line.days])
-    chart.add(gettext("会员预算"), [budget_fen // 100] * len(days), show_dots=False, stroke_style={"dasharray": "6, 4"})
+    top = lines[-1].days[-1]
+    if budget_fen <= 2 * (top.committed_fen if claimed else top.total_fen):  # further up it would press the lines flat
+        chart.add(
+            gettext("会员预算"), [budget_fen // 100] * len(days), show_dots=False, stroke_style={"dasharray": "6, 4"}
+        )
     return bytes(chart.render(disable_xml_declaration=False))

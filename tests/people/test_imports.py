@@ -125,6 +125,16 @@ def test_a_faulty_row_stops_the_list_unless_the_good_ones_were_asked_for(world):
     assert count(world) == 7
 
 
+def test_a_list_without_one_good_row_is_told_of_every_row(world):
+    answer = send(world, "姓名,手机号\n张三,1\n李四,2\n王五,13811190001\n", query="?partial=1")
+    assert figures(answer) == (0, 3, 0, 0, 0, 0, 0)
+    assert [(it["row"], it["column"]) for it in answer.json["errors"]] == [
+        (2, "手机号"),
+        (3, "手机号"),
+        (4, "工会编号"),
+    ]
+
+
 def test_a_dry_run_shows_the_effect_and_changes_nothing_until_it_is_applied(world):
     text = HEAD + "M300,张三,13811130001,U1,,\nM1,会员1,13800000001,U2,,\n"
     looked = send(world, text, query="?dry_run=1")
