@@ -255,9 +255,22 @@ def begin(import_id: int, kinds: Kinds, *, apply: bool, now: datetime, at_once: 
 
 
 def go_on(import_id: int, kinds: Kinds, *, now: datetime, at_once: int | None = None) -> bool:
-    """Apply an import that was looked at; return False where a job does so. Raises NotFound, StateConflict."""
+    """Apply an import that was looked at, or go on with one whose job failed; return False where a job does so.
+
+    Raises NotFound, StateConflict.
+    """
     with _colliding(), transaction():
         one = _locked(import_id)
+        stopped = jobs.find(one.job_id) if one.job_id is not None else None
+        if one.status in ("checking", "applying") and stopped is not None and stopped.status == "failed":
+            one.job_id = jobs.enqueue(
+                kind=JOB,
+                arguments={**stopped.arguments, "from": max(stopped.cursor, int(stopped.arguments["from"]))},
+                total=max(0, stopped.total - stopped.done),
+                asked_by=one.asked_by,
+                now=now,
+            )
+            return False
         if one.status != "checked":
             raise StateConflict("这次导入不能再应用。")
         if _refused(one):

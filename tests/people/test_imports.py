@@ -130,7 +130,9 @@ def test_a_list_without_one_good_row_is_told_of_every_row(world):
     assert figures(answer) == (0, 3, 0, 0, 0, 0, 0)
     assert [(it["row"], it["column"]) for it in answer.json["errors"]] == [
         (2, "手机号"),
+        (2, "工会编号"),
         (3, "手机号"),
+        (3, "工会编号"),
         (4, "工会编号"),
     ]
 
@@ -218,6 +220,36 @@ def test_a_long_list_is_done_by_a_job_that_is_killed_and_goes_on(world, monkeypa
     assert count(world) == 236
     told = world.call(OPERATOR, "GET", f"/admin/imports/{started.json['import_id']}").json
     assert (told["status"], told["accepted"], told["created"], told["rejected"]) == ("applied", 230, 230, 0)
+
+
+def test_a_job_that_failed_is_gone_on_with_where_it_stopped(world, monkeypatch):
+    monkeypatch.setattr(imports, "AT_ONCE", 100)
+    monkeypatch.setattr(imports, "PART", 50)
+    started = send(world, long_list(230))
+    real, calls = imports._note, []
+
+    def fails(*args, **options):
+        calls.append(options["apply"])
+        if calls.count(True) == 3:
+            raise RuntimeError("the disk is full")
+        real(*args, **options)
+
+    monkeypatch.setattr(imports, "_note", fails)
+    with world.app.app_context():
+        jobs.run_next(HANDLERS, clock=clock.now)
+        db.session.remove()
+    path = f"/admin/imports/{started.json['import_id']}"
+    told = world.call(OPERATOR, "GET", path).json
+    assert (told["status"], told["job"]["status"], count(world)) == ("applying", "failed", 106)
+    assert "接着做" in world.browser(OPERATOR).get(path).text
+    again = world.call(OPERATOR, "POST", f"{path}/apply")
+    assert (again.status_code, again.json["total"]) == (202, 130)
+    assert world.call(OPERATOR, "POST", f"{path}/apply").json["code"] == "state_conflict"
+    with world.app.app_context():
+        jobs.run_next(HANDLERS, clock=clock.now)
+        db.session.remove()
+    told = world.call(OPERATOR, "GET", path).json
+    assert (told["status"], told["created"], count(world)) == ("applied", 230, 236)
 
 
 def test_a_row_that_repeats_one_of_another_part_is_a_fault(world, monkeypatch):
