@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from kernel import clock
 from kernel.db import among, db
+from kernel.errors import StateConflict
 from kernel.imports import ImportSeen, Kind, Leaving, Outcome, Row, Settled
 from kernel.sheets import Fault
 from people.models import GrassrootsUnion, Honour, Member, Merchant, Person
@@ -118,6 +119,14 @@ def _add(model: Any, rows: Sequence[dict[str, Any]], *back: Any) -> list[Any]:
     on_engine = postgresql.insert if db.session.get_bind().dialect.name == "postgresql" else sqlite.insert
     statement = on_engine(model).on_conflict_do_nothing().returning(*back)
     return list(db.session.execute(statement, list(rows)))
+
+
+def _add_all(model: Any, rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Add rows and return their ids. Raises StateConflict where somebody else has just added one of them."""
+    added = [row.id for row in _add(model, rows, model.id)]
+    if len(added) < len(rows):
+        raise StateConflict("同时有人在改同样的内容，请再试一次。")
+    return added
 
 
 def _change(model: Any, changed: Mapping[int, dict[str, Any]]) -> None:
@@ -295,7 +304,7 @@ class _Members:
             {"person_id": ids[phone], **details, "member_no": details["member_no"] or f"N{10_000_000 + ids[phone]}"}
             for _, phone, details in self.new
         ]
-        self.settled.seen |= {row.id for row in _add(Member, rows, Member.id)}
+        self.settled.seen |= set(_add_all(Member, rows))
 
 
 def column_of(field: str) -> str:
@@ -382,7 +391,7 @@ class _Table:
                 changed[row.id] = change
         if apply:
             _change(self.model, changed)
-            _add(self.model, new, self.model.id)
+            _add_all(self.model, new)
         return settled
 
     def _meant(self, number: int, values: dict[str, str]) -> tuple[dict[str, Any], list[Fault]]:

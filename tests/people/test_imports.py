@@ -1,6 +1,7 @@
 """Sheets of members and the rest: what they change, what they do not, and an import that is killed and goes on."""
 
 import io
+import threading
 
 import pytest
 from sqlalchemy import func, select
@@ -250,6 +251,28 @@ def test_a_job_that_failed_is_gone_on_with_where_it_stopped(world, monkeypatch):
         db.session.remove()
     told = world.call(OPERATOR, "GET", path).json
     assert (told["status"], told["created"], count(world)) == ("applied", 230, 236)
+
+
+def test_two_who_send_the_same_list_at_once_enter_it_once(world):
+    token = world.token(OPERATOR)
+    start, answers = threading.Barrier(3), []
+
+    def sends():
+        start.wait()
+        answers.append(send(world, long_list(300)))
+
+    assert token
+    threads = [threading.Thread(target=sends) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    created = [it.json["created"] for it in answers if it.status_code == 200]
+    assert sorted(created)[-1] == 300
+    assert sum(created) == 300
+    assert {it.status_code for it in answers} <= {200, 409}
+    assert (count(world), count(world, Person)) == (306, 306 + 6)
+    assert figures(send(world, long_list(300))) == (300, 0, 0, 0, 0, 0, 300)
 
 
 def test_a_row_that_repeats_one_of_another_part_is_a_fault(world, monkeypatch):
