@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel import audit, jobs, longsheets, sheets
-from kernel.db import Base, Id, Json, UtcDateTime, db, insert_many, transaction
+from kernel.db import Base, Id, Json, UtcDateTime, db, insert_many, rows_changed, transaction
 from kernel.errors import Invalid, NotFound, StateConflict
 from kernel.ids import new_id
 from kernel.sheets import Fault, Headers
@@ -38,6 +38,7 @@ MOVES = {
     "refused": set(),
     "applied": set(),
 }
+CLOSED = ("applied", "refused")
 JOB = "import"
 
 
@@ -251,6 +252,8 @@ def begin(import_id: int, kinds: Kinds, *, apply: bool, now: datetime, at_once: 
         _conclude(one, kind, apply=apply, now=now)
         if one.status == "applying":
             _apply_rest(one, kind, now=now)
+        if one.status in CLOSED:
+            _forget_rows(import_id)
     return True
 
 
@@ -286,6 +289,7 @@ def go_on(import_id: int, kinds: Kinds, *, now: datetime, at_once: int | None = 
             )
             return False
         _apply_rest(one, kinds[one.kind], now=now)
+        _forget_rows(import_id)
     return True
 
 
@@ -317,15 +321,17 @@ def job(kinds: Kinds) -> jobs.Handler:
             at = max(jobs.cursor_of(job_id), int(arguments["from"]))
             finished = False
             count = 0
-            if at < one.parts:
+            if one.status in CLOSED:
+                finished = _forget_some(import_id)
+            elif at < one.parts:
                 count = _part(one, kind, at, apply=False, now=now)
             elif at == one.parts:
                 _conclude(one, kind, apply=apply, now=now)
-                finished = one.status != "applying"
+                finished = one.status == "checked"
             elif at <= 2 * one.parts:
                 count = _part(one, kind, at - one.parts - 1, apply=True, now=now)
             else:
-                finished = _leave(one, kind, now=now)
+                _leave(one, kind, now=now)
             jobs.progress(job_id, done=count, cursor=min(at + 1, 2 * one.parts + 1))
         return finished
 
@@ -480,7 +486,6 @@ def _conclude(one: Import, kind: Kind, *, apply: bool, now: datetime) -> None:
         one.status = "applying"
     elif apply:
         one.status, one.finished_at = "refused", now
-        _forget_rows(one.id)
     else:
         one.status = "checked"
 
@@ -495,11 +500,25 @@ def _leave(one: Import, kind: Kind, *, now: datetime) -> bool:
         if gone:
             return False
     one.status, one.finished_at = "applied", now
-    _forget_rows(one.id)
     db.session.flush()
     after = {"import_id": one.id, "file": one.filename, **{name: one.done.get(name, 0) for name in EFFECTS}}
     audit.record(f"{kind.name}.import", f"import:{one.id}", actor_id=one.asked_by, now=now, after=after)
     return True
+
+
+def _forget_some(import_id: int) -> bool:
+    """Drop some of what a closed import's rows were; return whether nothing is left of them.
+
+    Millions dropped by one statement would keep everybody else from writing meanwhile.
+    """
+    some = select(ImportKey.key).where(ImportKey.import_id == import_id).limit(10 * PART)
+    if rows_changed(delete(ImportKey).where(ImportKey.import_id == import_id, ImportKey.key.in_(some))):
+        return False
+    some = select(ImportSeen.thing_id).where(ImportSeen.import_id == import_id).limit(10 * PART)
+    if rows_changed(delete(ImportSeen).where(ImportSeen.import_id == import_id, ImportSeen.thing_id.in_(some))):
+        return False
+    some = select(ImportPart.position).where(ImportPart.import_id == import_id).limit(100)
+    return not rows_changed(delete(ImportPart).where(ImportPart.import_id == import_id, ImportPart.position.in_(some)))
 
 
 def _forget_rows(import_id: int) -> None:
@@ -519,6 +538,7 @@ def forget_old(*, now: datetime) -> None:
     for import_id in db.session.scalars(
         select(Import.id).where(Import.made_at < now - KEPT_FOR, ~working).limit(50)
     ).all():
+        _forget_piecewise(import_id)
         with transaction():
             _drop(import_id)
     waiting = select(Import.id).where(
@@ -527,8 +547,17 @@ def forget_old(*, now: datetime) -> None:
     for import_id in db.session.scalars(waiting.limit(50)).all():
         with transaction():
             one = _locked(import_id)
+            if one.status not in ("checked", "reading"):
+                continue
             one.status, one.finished_at, one.changes = "refused", now, []
-            _forget_rows(import_id)
+        _forget_piecewise(import_id)
+
+
+def _forget_piecewise(import_id: int) -> None:
+    forgotten = False
+    while not forgotten:
+        with transaction():
+            forgotten = _forget_some(import_id)
 
 
 def find(import_id: int | None) -> Import:

@@ -2,6 +2,7 @@
 
 import io
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
@@ -293,6 +294,29 @@ def test_twenty_thousand_rows_by_the_worker(world):
         assert (job.status, job.done, job.total, job.error) == ("done", 40_000, 40_000, None)
         db.session.remove()
     assert count(world) == 20_006
+    # Nothing of the list itself is kept.
+    assert (count(world, imports.ImportPart), count(world, imports.ImportKey)) == (0, 0)
+
+
+def test_what_nobody_applies_is_forgotten_after_a_day_and_the_report_after_a_month(world):
+    looked = send(world, long_list(30), query="?dry_run=1").json
+    later = clock.now() + timedelta(days=2)
+    with world.app.app_context():
+        imports.forget_old(now=clock.now())
+        db.session.remove()
+    assert count(world, imports.ImportPart) == 1
+    with world.app.app_context():
+        imports.forget_old(now=later)
+        db.session.remove()
+    assert (count(world, imports.ImportPart), count(world, imports.ImportKey)) == (0, 0)
+    path = f"/admin/imports/{looked['import_id']}"
+    assert world.call(OPERATOR, "GET", path).json["status"] == "refused"
+    assert world.call(OPERATOR, "POST", f"{path}/apply").json["code"] == "state_conflict"
+    with world.app.app_context():
+        imports.forget_old(now=later + timedelta(days=31))
+        db.session.remove()
+    assert world.call(OPERATOR, "GET", path).status_code == 404
+    assert count(world) == 6
 
 
 @pytest.mark.parametrize(
