@@ -59,7 +59,7 @@ def change_pack(
             setattr(pack, name, value)
         offered = _different(pack, offered)
         if offered and pack.status in ("pending", "rejected"):
-            _apply(pack, offered)
+            make_it(pack, offered)
             pack.status, pack.reject_reason = "pending", None
         elif offered:
             _offer_change(pack.id, offered, actor_id=actor_id, now=now)
@@ -118,8 +118,8 @@ def _offer_change(pack_id: int, offered: dict[str, Any], *, actor_id: int, now: 
     )
 
 
-def _apply(pack: GiftPack, details: dict[str, Any]) -> None:
-    """Make a pack what its details say, with its words to search."""
+def make_it(pack: GiftPack, details: dict[str, Any]) -> None:
+    """Make a pack what its details say, with its words to search, in the caller's transaction."""
     for name, value in details.items():
         if name != "contents":
             setattr(pack, name, value)
@@ -142,7 +142,7 @@ def approve_pack(*, pack_id: int | None, change_id: int | None = None, actor_id:
         change = _waiting_change(pack.id, change_id)
         if change is not None:
             before = {name: getattr(pack, name, None) for name in change.details if name != "contents"}
-            _apply(pack, change.details)
+            make_it(pack, change.details)
             change.status, change.decided_by, change.decided_at = "approved", actor_id, now
             audit.record("pack.approve", f"pack:{pack_id}", now=now, before=before, after=change.details)
         elif pack.status == "pending" and change_id is None:
@@ -335,6 +335,16 @@ def note_low_stocks(*, now: datetime) -> None:
         db.session.execute(delete(LowStock).where(LowStock.pack_id.in_(sorted(known - found))))
 
 
+def enter_pack(*, merchant_id: int, details: dict[str, Any], now: datetime) -> int:
+    """Put a pack of an operator's list on sale, in the caller's transaction; return its id."""
+    return _add_pack(merchant_id=merchant_id, details=details, status="on_sale", now=now)
+
+
+def post_first_stock(pack_id: int, count: int, *, now: datetime) -> None:
+    """Write what a new pack begins with on the ledger, in the caller's transaction."""
+    _post_stock(pack_id, count, actor_id=None, reason="期初入库", now=now)
+
+
 def _post_stock(pack_id: int, change: int, *, actor_id: int | None, reason: str, now: datetime) -> None:
     if change == 0:
         return
@@ -385,7 +395,7 @@ def bring_in_packs(packs: Sequence[dict[str, Any]], *, now: datetime) -> int:
         fresh = [pack for pack in packs if pack["code"] not in known]
         for pack in fresh:
             details = {name: value for name, value in pack.items() if name not in ("merchant", "stock")}
-            pack_id = _add_pack(merchant_id=merchant_of[pack["merchant"]], details=details, status="on_sale", now=now)
+            pack_id = enter_pack(merchant_id=merchant_of[pack["merchant"]], details=details, now=now)
             db.session.execute(update(Stock).where(Stock.pack_id == pack_id).values(taken_in=pack["stock"]))
-            _post_stock(pack_id, pack["stock"], actor_id=None, reason="期初入库", now=now)
+            post_first_stock(pack_id, pack["stock"], now=now)
     return len(fresh)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Executable,
     Integer,
     MetaData,
+    SQLColumnExpression,
     any_,
     event,
     func,
@@ -153,10 +154,11 @@ def insert_many(table: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]
     else:
         marks = ", ".join("?" for _ in columns)
         statement = f"INSERT INTO {table.__tablename__} ({names}) VALUES ({marks})"
-        connection.exec_driver_sql(statement, [tuple(row) for row in rows])
+        if values := [tuple(row) for row in rows]:
+            connection.exec_driver_sql(statement, values)
 
 
-def among(column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
+def among(column: SQLColumnExpression[Any], values: Iterable[str]) -> ColumnElement[bool]:
     """Return the condition that a text column has one of many values, sent as one parameter however many they are."""
     if db.session.get_bind().dialect.name == "postgresql":
         # One text taken apart by the server: an array would be quoted here value by value.

@@ -89,7 +89,7 @@ def table(content: bytes, filename: str, headers: Headers, *, required: Sequence
     refused: Invalid | None = None
     for cells in _sheets(content, filename):
         try:
-            first, columns = _find_header(cells, headers, required)
+            first, columns = find_header(cells, headers, required)
             return Table(cells, first, columns)
         except Invalid as missing:
             refused = refused or missing
@@ -105,7 +105,7 @@ def rows_of(found: Table, *, required: Sequence[str], limit: int = MAX_ROWS) -> 
     for number, row in found.cells[found.header :]:
         width = len(row)
         values = {name: text_of(row[index]) if index < width else "" for name, index in places}
-        if not any(values.values()) or (others and not any(values[name] for name in others) and _is_note(row, values)):
+        if not any(values.values()) or (others and not any(values[name] for name in others) and is_note(row, values)):
             continue
         rows.append((number, values))
         if len(rows) > limit:
@@ -113,8 +113,8 @@ def rows_of(found: Table, *, required: Sequence[str], limit: int = MAX_ROWS) -> 
     return rows
 
 
-def _is_note(row: Sequence[Any], values: Mapping[str, str]) -> bool:
-    """Whether a row without what every entry has is a remark or a sum, and no entry that somebody forgot to finish."""
+def is_note(row: Sequence[Any], values: Mapping[str, str]) -> bool:
+    """Return whether a row without what every entry has is a remark or a sum, and no entry left unfinished."""
     first = next((text for text in map(text_of, row) if text), "")
     named = next((text for text in values.values() if text), "")
     said = [text.replace(" ", "").lower() for text in (first, named)]
@@ -126,12 +126,13 @@ def _sheets(content: bytes, filename: str) -> Iterator[list[tuple[int, Sequence[
     if packed or content[:4] == b"\xd0\xcf\x11\xe0":
         yield from _workbook(content, packed=packed)
     elif content.lstrip()[:1] == b"<" or filename.lower().endswith((".xlsx", ".xls", ".ods")):
-        raise _unreadable()
+        raise unreadable()
     else:
         yield _csv_cells(content)
 
 
-def _unreadable() -> Invalid:
+def unreadable() -> Invalid:
+    """Return the refusal of what is no sheet."""
     said = "这个文件不是可读取的表格，请上传 .xlsx 或 .csv 文件。"
     return Invalid(said, errors={"file": [said]})
 
@@ -154,7 +155,7 @@ def _workbook(content: bytes, *, packed: bool) -> Iterator[list[tuple[int, Seque
     except (Invalid, GeneratorExit):
         raise
     except Exception:  # the reader raises errors of its own for each way a file can be broken
-        raise _unreadable() from None
+        raise unreadable() from None
 
 
 def _refuse_bomb(content: bytes) -> None:
@@ -167,7 +168,7 @@ def _refuse_bomb(content: bytes) -> None:
         parts = archive.infolist()
     names = {part.filename.lower() for part in parts}
     if names & _OTHER_BOOKS:
-        raise _unreadable()
+        raise unreadable()
     if len(parts) > 2000 or sum(part.file_size for part in parts) > MAX_UNPACKED:
         raise _too_large()
     total = 0
@@ -252,7 +253,7 @@ def _csv_cells(content: bytes) -> list[tuple[int, Sequence[Any]]]:
     else:
         raise Invalid("无法识别文件的编码。", errors={"file": ["无法识别文件的编码。"]})
     if "\0" in text[:4096] or not text.strip():
-        raise _unreadable()
+        raise unreadable()
     head = text[:4096]
     delimiter = max(",\t;，", key=head.count)
     try:
@@ -270,9 +271,10 @@ def _header_text(cell: Any) -> str:
     return re.sub(r"\(.*?\)|\[.*?\]|[\s*:.]", "", text_of(cell).lower())
 
 
-def _find_header(
+def find_header(
     cells: list[tuple[int, Sequence[Any]]], headers: Headers, required: Sequence[str]
 ) -> tuple[int, dict[str, int]]:
+    """Return how many rows stand above a table's first entry, and its columns by field. Raises Invalid."""
     known = {_header_text(text): name for name, names in reversed(list(headers.items())) for text in names}
     for position, (_, row) in enumerate(cells[:HEADER_WITHIN]):
         columns: dict[str, int] = {}

@@ -49,7 +49,7 @@ class Merchant(Base):
 
 
 class Member(Base):
-    """会员: a person in a union."""
+    """会员: a person in a union. Who left (`left_on`) stays, and is given nothing new; no member's door opens."""
 
     __tablename__ = "members"
 
@@ -59,6 +59,7 @@ class Member(Base):
     union_id: Mapped[int] = mapped_column(ForeignKey("grassroots_unions.id"), index=True)
     department: Mapped[str] = mapped_column(String(80), default="")
     joined_on: Mapped[date | None] = mapped_column(Date)
+    left_on: Mapped[date | None] = mapped_column(Date)
 
 
 class Honour(Base):

@@ -52,7 +52,7 @@ def _who(*conditions: ColumnElement[bool], more: Sequence[Any] = ()) -> Select[A
     return (
         select(*_WHO, *more)
         .select_from(Person)
-        .outerjoin(Member, Member.person_id == Person.id)
+        .outerjoin(Member, (Member.person_id == Person.id) & Member.left_on.is_(None))
         .outerjoin(SeatRow, (SeatRow.person_id == Person.id) & SeatRow.ended_at.is_(None))
         .where(*conditions)
         .order_by(SeatRow.id)
@@ -208,8 +208,11 @@ def audience(
     honour: str | None = None,
     joined_since: date | None = None,
 ) -> Select[tuple[int]]:
-    """Return the statement that selects the members of an audience: what issuing and previewing both use."""
-    query = select(Member.id)
+    """Return the statement that selects the members of an audience: what issuing and previewing both use.
+
+    Who left is in none.
+    """
+    query = select(Member.id).where(Member.left_on.is_(None))
     if everyone:
         return query
     if union_ids:
@@ -336,8 +339,18 @@ def find_members(words: str, *, limit: int = 20) -> Sequence[Row[Any]]:
     """Return members by phone, member number or name: what an operator looks somebody up by."""
     text = words.strip()
     query = (
-        select(Member.id, Member.member_no, Person.id.label("person_id"), Person.name, Person.phone)
+        select(
+            Member.id,
+            Member.member_no,
+            Member.left_on,
+            Person.id.label("person_id"),
+            Person.name,
+            Person.phone,
+            GrassrootsUnion.name.label("union_name"),
+            GrassrootsUnion.name_en.label("union_name_en"),
+        )
         .join(Person, Person.id == Member.person_id)
+        .join(GrassrootsUnion, GrassrootsUnion.id == Member.union_id)
         .where(or_(Person.phone == text, Member.member_no == text, Person.name == text))
         .order_by(Member.id)
         .limit(limit)
@@ -346,9 +359,11 @@ def find_members(words: str, *, limit: int = 20) -> Sequence[Row[Any]]:
 
 
 def members_by_phone(phones: Iterable[str]) -> dict[str, int]:
-    """Return the member ids of people with these phones."""
+    """Return the member ids of people with these phones; who left is no member."""
     rows = db.session.execute(
-        select(Person.phone, Member.id).join(Member, Member.person_id == Person.id).where(Person.phone.in_(set(phones)))
+        select(Person.phone, Member.id)
+        .join(Member, Member.person_id == Person.id)
+        .where(Person.phone.in_(set(phones)), Member.left_on.is_(None))
     )
     return {phone: member_id for phone, member_id in rows}
 

@@ -15,7 +15,8 @@ class Campaign(Base):
 
     `member_committed_fen` is the face value of the vouchers out; `bulk_committed_fen` what bulk orders hold or have
     redeemed; `grant_committed_fen` what grants hold or gave, of at most `grant_budget_fen` where that is set.
-    `eligible` is who may have its voucher (voucher.rules.Eligible); empty, everybody.
+    `eligible` is who may have its voucher (voucher.rules.Eligible); empty, everybody. `launch` is 'free' where it opens
+    by its start alone; else it opens once it is 'launched', which takes two people where it promises more than it has.
     """
 
     __tablename__ = "campaigns"
@@ -27,6 +28,10 @@ class Campaign(Base):
         CheckConstraint("grant_committed_fen >= 0", name="grant_not_negative"),
         CheckConstraint("grant_budget_fen IS NULL OR grant_committed_fen <= grant_budget_fen", name="grant_budget"),
         CheckConstraint("issue_mode IN ('push', 'claim')", name="issue_mode"),
+        CheckConstraint("launch IN ('free', 'waiting', 'asked', 'launched')", name="launch"),
+        CheckConstraint(
+            "launched_by IS NULL OR launch_asked_by IS NULL OR launched_by <> launch_asked_by", name="two_people"
+        ),
     )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
@@ -50,6 +55,9 @@ class Campaign(Base):
     recipient_cap_fen: Mapped[int | None] = mapped_column(Id)
     bulk_payment_days: Mapped[int] = mapped_column(default=7)
     eligible: Mapped[dict[str, Any]] = mapped_column(Json, default=dict, server_default=text("'{}'"))
+    launch: Mapped[str] = mapped_column(String(12), default="free", server_default="free")
+    launch_asked_by: Mapped[int | None] = mapped_column(Id)
+    launched_by: Mapped[int | None] = mapped_column(Id)
 
 
 class CampaignVersion(Base):

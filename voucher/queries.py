@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Row, Subquery, and_, func, select
+from sqlalchemy import BindParameter, ColumnElement, Row, Subquery, and_, case, func, or_, select
 
 from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
 from kernel.db import db
 from kernel.errors import NotFound
 from voucher.models import Campaign, CampaignVersion, Voucher
-from voucher.rules import Purse, SpendAndSave, campaign_status, warnings_of
+from voucher.rules import ASKED, WAITING, Purse, SpendAndSave, campaign_status, warnings_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class CampaignView:
     recipient_cap_fen: int | None
     bulk_payment_days: int
     eligible: dict[str, Any]
+    launch: str
+    launch_asked_by: int | None
+    launched_by: int | None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -75,7 +78,7 @@ def _view(campaign: Campaign, *, now: datetime) -> CampaignView:
         name_en=campaign.name_en or campaign.name,
         starts_at=campaign.starts_at,
         ends_at=campaign.ends_at,
-        status=campaign_status(starts_at=campaign.starts_at, ends_at=campaign.ends_at, now=now),
+        status=campaign_status(starts_at=campaign.starts_at, ends_at=campaign.ends_at, now=now, launch=campaign.launch),
         offer=SpendAndSave(step_fen=campaign.step_fen, save_fen=campaign.save_fen),
         face_fen=campaign.face_fen,
         tiers_fen=tuple(campaign.tiers_fen),
@@ -90,6 +93,9 @@ def _view(campaign: Campaign, *, now: datetime) -> CampaignView:
         recipient_cap_fen=campaign.recipient_cap_fen,
         bulk_payment_days=campaign.bulk_payment_days,
         eligible=campaign.eligible,
+        launch=campaign.launch,
+        launch_asked_by=campaign.launch_asked_by,
+        launched_by=campaign.launched_by,
     )
 
 
@@ -136,7 +142,10 @@ def purse_table(*, slug: BindParameter[str], member_id: BindParameter[int]) -> S
     return (
         select(
             Campaign.id.label("campaign_id"),
-            Campaign.starts_at,
+            # One that is not launched has not begun.
+            case(
+                (or_(Campaign.launch == WAITING, Campaign.launch == ASKED), Campaign.ends_at), else_=Campaign.starts_at
+            ).label("starts_at"),
             Campaign.ends_at,
             Campaign.step_fen,
             Campaign.save_fen,
@@ -236,6 +245,15 @@ def totals(campaign_id: int) -> dict[str, int]:
     ).one()
     released_fen = ledger_queries.moved(campaign_id, debit=ledger.VOUCHER_HELD, credit=ledger.VOUCHER_BALANCE)
     return {**{name: int(value) for name, value in row._mapping.items()}, "released_fen": released_fen}
+
+
+def used(campaign_id: int) -> tuple[int, int]:
+    """Return how many vouchers a campaign has given, and how many of them have been drawn on."""
+    drawn = select(func.count()).where(
+        Voucher.campaign_id == campaign_id, or_(Voucher.redeemed_fen > 0, Voucher.held_fen > 0)
+    )
+    given = select(func.count()).where(Voucher.campaign_id == campaign_id)
+    return db.session.scalar(given) or 0, db.session.scalar(drawn) or 0
 
 
 def breaches() -> list[str]:

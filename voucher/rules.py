@@ -7,6 +7,8 @@ from kernel.errors import DomainError
 from kernel.money import spread
 
 UPCOMING, OPEN, CLOSED = "upcoming", "open", "closed"
+FREE, WAITING, ASKED, LAUNCHED = "free", "waiting", "asked", "launched"
+LAUNCH_MOVES = {FREE: set(), WAITING: {ASKED, LAUNCHED}, ASKED: {LAUNCHED, WAITING}, LAUNCHED: {WAITING}}
 
 
 class CampaignClosed(DomainError):
@@ -143,8 +145,11 @@ def warnings_of(offer: SpendAndSave, *, face_fen: int, tiers_fen: tuple[int, ...
     return tuple(found)
 
 
-def campaign_status(*, starts_at: datetime, ends_at: datetime, now: datetime) -> str:
-    """Return where a campaign is in its life; `ends_at` is the first moment after it."""
-    if now < starts_at:
-        return UPCOMING
-    return OPEN if now < ends_at else CLOSED
+def campaign_status(*, starts_at: datetime, ends_at: datetime, now: datetime, launch: str = FREE) -> str:
+    """Return where a campaign is in its life; `ends_at` is the first moment after it.
+
+    One that is not launched yet does not open by its start alone.
+    """
+    if now >= ends_at:
+        return CLOSED
+    return UPCOMING if now < starts_at or launch in (WAITING, ASKED) else OPEN

@@ -46,6 +46,7 @@ class AdminCampaign(Campaign):
     recipient_cap_fen = fields.Integer(allow_none=True)
     bulk_payment_days = fields.Integer()
     eligible = fields.Dict()
+    launch = fields.String()
     warnings = fields.Function(lambda view: [gettext(text) for text in view.warnings])
 
 
@@ -89,6 +90,7 @@ class NewCampaign(Base):
     recipient_cap_fen = fen(required=False, load_default=None, allow_none=True)
     bulk_payment_days = fields.Integer(load_default=7, strict=True, validate=Range(min=1, max=90))
     eligible = fields.Nested(Eligible, load_default=dict)
+    launch = fields.String(load_default="free", validate=OneOf(("free", "waiting")))
 
 
 class RuleChange(Base):

@@ -184,7 +184,8 @@ def change_campaign(*, slug: str, changes: dict[str, Any], actor_id: int | None 
             if by_fen != 0
         ]
         ledger_steps.post(Cause("budget", f"{campaign.id}:{now.timestamp():.6f}"), postings, now=now)
-        before, after = audit.changed(old, changes)
+        voided = voucher_steps.void_launch(campaign, changes, old, now=now)
+        before, after = audit.changed({**old, **voided}, {**changes, **{name: None for name in voided}})
         db.session.flush()
         _keep_version(campaign, actor_id=actor_id, now=now)
         audit.record("campaign.change", f"campaign:{slug}", now=now, before=before, after=after)
@@ -206,7 +207,10 @@ def claim(*, slug: str, member_id: int | None, now: datetime) -> bool:
             return False
         if campaign.issue_mode != "claim":
             raise StateConflict("本活动的福利券由工会统一发放，无需领取。")
-        if campaign_status(starts_at=campaign.starts_at, ends_at=campaign.ends_at, now=now) != OPEN:
+        status = campaign_status(
+            starts_at=campaign.starts_at, ends_at=campaign.ends_at, now=now, launch=campaign.launch
+        )
+        if status != OPEN:
             raise CampaignClosed("活动未开始或已结束。")
         everyone = Audience(everyone=True).members(campaign.eligible)
         own = everyone.where(everyone.selected_columns[0] == member_id)
@@ -316,6 +320,7 @@ def ask_to_issue(*, slug: str, audience: Audience, arguments: dict[str, Any], on
         if (first := idempotency.begin(once)) is not None:
             return first
         preview = preview_issue(slug=slug, audience=audience)
+        voucher_steps.refuse_unlaunched(queries.campaign(slug, now=now).launch)
         if preview["cost_fen"] > preview["budget_left_fen"]:
             raise OverLimit("预算不足：需要 %(cost)s 分，剩余 %(left)s 分。", **_budget_figures(preview))
         job_id = jobs.enqueue(
@@ -365,6 +370,7 @@ def issue_step(
         campaign = db.session.scalar(select(Campaign).filter_by(slug=slug))
         if campaign is None:
             raise NotFound("没有这个活动。")
+        voucher_steps.refuse_unlaunched(campaign.launch)
         members = audience.members(campaign.eligible)
         member_id = members.selected_columns[0]
         ahead = members.where(member_id > after).order_by(member_id).limit(chunk or CHUNK).subquery()

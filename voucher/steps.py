@@ -4,7 +4,9 @@ Each verb changes the counter by a conditional UPDATE and returns the postings t
 with its entry.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -12,11 +14,32 @@ from sqlalchemy.dialects import postgresql, sqlite
 from finance.ledger import rules as ledger
 from finance.ledger.rules import Posting
 from kernel.db import Id, db, rows_changed
-from kernel.errors import DomainError, OverLimit
+from kernel.errors import DomainError, OverLimit, StateConflict
 from kernel.statements import Statement, change
 from voucher.models import Campaign, Voucher
+from voucher.rules import ASKED, LAUNCHED, WAITING
 
+FIGURES = ("member_budget_fen", "face_fen", "eligible", "issue_mode", "starts_at")  # what a launch was agreed upon
 CODE_BASE = 10_000_000  # a voucher's code ends in this plus the member's id
+
+
+def refuse_unlaunched(launch: str) -> None:
+    """Raise StateConflict for a campaign that nobody has launched yet: it gives no voucher."""
+    if launch in (WAITING, ASKED):
+        raise StateConflict("活动还没有启动，请先在“启动”页确认。")
+
+
+def void_launch(
+    campaign: Campaign, changes: Mapping[str, Any], old: Mapping[str, Any], *, now: datetime
+) -> dict[str, Any]:
+    """Take back what was agreed upon other figures, of a campaign that has not opened; return what there was."""
+    same = all(changes[name] == old[name] for name in FIGURES if name in changes)
+    begun = campaign.launch == LAUNCHED and campaign.starts_at <= now
+    if same or begun or campaign.launch not in (ASKED, LAUNCHED):
+        return {}
+    before = {"launch_asked_by": campaign.launch_asked_by, "launched_by": campaign.launched_by}
+    campaign.launch, campaign.launch_asked_by, campaign.launched_by = WAITING, None, None
+    return before
 
 
 class InsufficientVoucherBalance(DomainError):

@@ -17,6 +17,7 @@ from kernel.money import MAX_FEN
 from people import queries as people_queries
 from voucher import queries, schemas, services
 from voucher.queries import CampaignView
+from voucher.rules import WAITING
 
 bp = PageBlueprint("campaigns", __name__, audience="operator", url_prefix="/admin/campaigns")
 
@@ -28,7 +29,7 @@ PROMISED = (*RULE, "starts_at", "issue_mode")
 
 @bp.route("/new", methods=["GET", "POST"])
 def new() -> ResponseReturnValue:
-    """Set a campaign up."""
+    """Set a campaign up, from nothing or as another one was (`?like=`)."""
     return _page(None)
 
 
@@ -66,6 +67,8 @@ def _page(campaign: CampaignView | None) -> ResponseReturnValue:
         versions=queries.versions(campaign.id) if campaign else [],
         names=people_queries.names([one.changed_by for one in queries.versions(campaign.id)]) if campaign else {},
         now=clock.now(),
+        campaigns=[] if campaign else queries.campaigns(now=clock.now()),
+        like=request.args.get("like", ""),
     )
     return page, 422 if problem else 200
 
@@ -80,6 +83,8 @@ def _flat(messages: Any, before: str = "") -> dict[str, list[str]]:
 
 
 def _form_of(campaign: CampaignView | None) -> dict[str, Any]:
+    if campaign is None and (like := request.args.get("like")):
+        return _like(queries.campaign(like, now=clock.now()))
     if campaign is None:
         return {"step_fen": "100", "save_fen": "20", "face_fen": "200", "tiers": "100 150 200 250 300", "days": "7"}
     figures = {
@@ -102,6 +107,15 @@ def _form_of(campaign: CampaignView | None) -> dict[str, Any]:
         "union_ids": [str(union_id) for union_id in campaign.eligible.get("union_ids", [])],
         "joined_by": campaign.eligible.get("joined_by", ""),
     }
+
+
+def _like(before: CampaignView) -> dict[str, Any]:
+    """Return the form of a campaign like one there was, a year later: the days are for a person to look at."""
+    form = _form_of(before)
+    for name in ("starts_on", "ends_on"):
+        # The same day of the week, so that a campaign that began on a Monday does again.
+        form[name] = (date.fromisoformat(form[name]) + timedelta(weeks=52)).isoformat()
+    return {**form, "slug": ""}
 
 
 def _english(campaign: CampaignView) -> str:
@@ -129,7 +143,7 @@ def _fen(text: str) -> int:
 def _save(campaign: CampaignView | None, form: dict[str, Any]) -> str:
     given = _body(form)
     if campaign is None:
-        body = schemas.NewCampaign().load({"slug": form.get("slug", "").strip(), **given})
+        body = schemas.NewCampaign().load({"slug": form.get("slug", "").strip(), **given, "launch": WAITING})
         services.create_campaign(details=columns_of(body), actor_id=who().person_id, now=clock.now())
         return str(body["slug"])
     changes = columns_of(schemas.CampaignChange().load(given))

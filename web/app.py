@@ -20,6 +20,7 @@ import orders.api.merchant
 import orders.api.money
 import orders.api.operator
 import orders.api.papers
+import orders.api.setup
 import orders.api.shortages
 import orders.api.statements
 import orders.api.union
@@ -34,6 +35,7 @@ import orders.views_money
 import orders.views_operator
 import orders.views_pickup
 import orders.views_privacy
+import orders.views_setup
 import orders.views_shortages
 import orders.views_statements
 import orders.views_union
@@ -55,7 +57,7 @@ from kernel.errors import NotFound
 from kernel.money import yuan
 from kernel.pictures import at_width
 from voucher import queries as voucher_queries
-from web import access, auditing, cli, health, pages, problems, signing
+from web import access, auditing, cli, health, importing, pages, problems, signing
 from web.settings import INSTANCE, ROOT, Settings, read
 
 LANGUAGES = ("zh_CN", "en")
@@ -78,12 +80,14 @@ API_BLUEPRINTS = (
     orders.api.shortages.operator,
     orders.api.merchant.bp,
     orders.api.operator.bp,
+    orders.api.setup.bp,
     orders.api.money.bp,
     orders.api.webhooks.bp,
     orders.api.hooks.bp,
     orders.api.statements.merchant,
     orders.api.statements.operator,
     auditing.api,
+    importing.api,
 )
 PAGE_BLUEPRINTS = (
     pages.bp,
@@ -109,6 +113,7 @@ PAGE_BLUEPRINTS = (
     orders.views_money.bp,
     orders.views_privacy.own,
     voucher.views.bp,
+    orders.views_setup.bp,
     orders.views_privacy.members,
     orders.views_grants.operator,
     orders.views_grants.everyone,
@@ -116,6 +121,7 @@ PAGE_BLUEPRINTS = (
     people.views.account,
     people.views.seats,
     auditing.pages,
+    importing.pages,
     health.bp,
 )
 

@@ -14,7 +14,7 @@ from flask_migrate import upgrade
 from catalog import services as catalog_services
 from finance.settlement import services as settlement
 from kernel import audit as kernel_audit
-from kernel import clock, jobs
+from kernel import clock, imports, jobs
 from kernel.db import db
 from kernel.errors import DomainError
 from orders import queries as order_queries
@@ -24,10 +24,13 @@ from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
 from web import demo as demonstration
-from web import health
+from web import health, importing
 from web.settings import ROOT, UnsafeSetting, read
 
-HANDLERS: dict[str, jobs.Handler] = {"issue": voucher_services.issue_job}
+HANDLERS: dict[str, jobs.Handler] = {
+    "issue": voucher_services.issue_job,
+    imports.JOB: imports.job(importing.KINDS),
+}
 
 
 def install(app: Flask) -> None:
@@ -249,6 +252,7 @@ def worker(until_parent_exits: bool, every: float) -> None:
                 if clock.now() >= tidy_at:
                     entry.forget_old(now=clock.now())
                     rostering.forget_old(now=clock.now())
+                    imports.forget_old(now=clock.now())
                     settlement.close_due(now=clock.now())
                     tidy_at = clock.now() + timedelta(hours=1)
             except Exception:  # the database may be away for a moment; the next look tries again

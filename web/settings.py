@@ -53,6 +53,7 @@ NAMES = (
     "HUIGONG_OVER_YEARLY_CAP",
     "HUIGONG_INVOICES_PER_ORDER",
     "HUIGONG_CATALOG_SECONDS",
+    "HUIGONG_IMPORT_MEGABYTES",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -105,6 +106,7 @@ class Settings:
     over_yearly_cap: str = "warn"
     invoices_per_order: int = 3
     catalog_seconds: int = 0
+    import_megabytes: int = 200
 
     @property
     def production(self) -> bool:
@@ -169,6 +171,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         over_yearly_cap=_verdict(environ, "HUIGONG_OVER_YEARLY_CAP"),
         invoices_per_order=_whole(environ, "HUIGONG_INVOICES_PER_ORDER", 3, least=1),
         catalog_seconds=_whole(environ, "HUIGONG_CATALOG_SECONDS", 1 if production else 0, least=0),
+        import_megabytes=_whole(environ, "HUIGONG_IMPORT_MEGABYTES", 200, least=1),
     )
     if production:
         _refuse_unsafe(settings, environ)

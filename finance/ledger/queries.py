@@ -1,13 +1,21 @@
 """Reads of the ledger: histories, balances, and the proof that balances are the sums of their postings."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Row, Select, Subquery, and_, case, cast, func, or_, select, union_all
 
 from finance.ledger.models import PostingRow
-from finance.ledger.rules import CASH, STOCK_AVAILABLE, STOCK_HELD, STOCK_SOLD, VOUCHER_BALANCE
+from finance.ledger.rules import (
+    CASH,
+    STOCK_AVAILABLE,
+    STOCK_HELD,
+    STOCK_SOLD,
+    VOUCHER_BALANCE,
+    VOUCHER_HELD,
+    VOUCHER_REDEEMED,
+)
 from kernel.db import db
 
 
@@ -204,3 +212,23 @@ def malformed() -> Sequence[Any]:
     crossed = PostingRow.debit.startswith("stock.") != PostingRow.credit.startswith("stock.")
     wrong = or_(PostingRow.amount <= 0, PostingRow.debit == PostingRow.credit, crossed)
     return db.session.execute(select(PostingRow.id, PostingRow.entry).where(wrong)).all()
+
+
+def redeemed_by_day(campaign_id: int) -> dict[date, int]:
+    """Return what members' vouchers of a campaign paid for on each day of Asia/Shanghai, in fen."""
+    # China keeps one time all year: eight hours before UTC.
+    if db.session.get_bind().dialect.name == "postgresql":
+        day = func.to_char(func.timezone("Asia/Shanghai", PostingRow.at), "YYYY-MM-DD")
+    else:
+        day = func.date(PostingRow.at, "+8 hours")
+    said = day.label("said")
+    rows = db.session.execute(
+        select(said, func.sum(PostingRow.amount))
+        .where(
+            PostingRow.campaign_id == campaign_id,
+            PostingRow.debit == VOUCHER_HELD,
+            PostingRow.credit == VOUCHER_REDEEMED,
+        )
+        .group_by(said)
+    )
+    return {date.fromisoformat(text): int(amount) for text, amount in rows}

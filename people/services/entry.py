@@ -338,7 +338,7 @@ def by_provider(*, union_code: str, claim: str, value: str) -> Identity:
         select(Member.person_id)
         .join(Person, Person.id == Member.person_id)
         .join(GrassrootsUnion, GrassrootsUnion.id == Member.union_id)
-        .where(GrassrootsUnion.code == union_code)
+        .where(GrassrootsUnion.code == union_code, Member.left_on.is_(None))
     )
     if claim == "phone_number":
         query = query.where(Person.phone == (normal_phone(value) or ""))

@@ -1,5 +1,6 @@
 """A page costs a fixed number of queries, however much it shows."""
 
+import io
 import re
 from datetime import timedelta
 
@@ -40,6 +41,10 @@ PAGES = {
         *("/admin/campaigns/<slug>/grants", "/admin/campaigns/<slug>/grants/new", "/admin/grants/<grant_id>"),
         *("/admin/grants/<grant_id>/recipients.xlsx", "/admin/grant-template.xlsx", "/admin/jobs/<job_id>"),
         *("/admin/check", "/admin/mismatches", "/admin/reconcile", "/admin/faults/"),
+        *("/admin/campaigns/<slug>/forecast", "/admin/campaigns/<slug>/forecast.svg"),
+        *("/admin/campaigns/<slug>/preview", "/admin/campaigns/<slug>/launch"),
+        *("/admin/imports/", "/admin/imports/new/<name>", "/admin/imports/template/<name>.xlsx"),
+        *("/admin/imports/<import_id>", "/admin/imports/<import_id>/faults.csv"),
         *("/admin/packs/", "/admin/pickup/", "/admin/statements/", "/admin/statements/<statement_id>"),
     ),
 }
@@ -108,6 +113,10 @@ def fill(world, times):
         made = world.call(OPERATOR, "POST", "/admin/campaigns/spring/grants", gift)
         assert made.status_code == 201, made.text
         issue = world.call(OPERATOR, "POST", "/admin/campaigns/spring/issue", {"audience": {"all": True}})
+        people = "姓名,手机号\n" + "".join(f"人{one},{one}\n" for one in range(times * 3))
+        sheet = {"file": (io.BytesIO(people.encode()), "list.csv")}
+        look = world.call(OPERATOR, "POST", "/admin/members/import?dry_run=1", data=sheet)
+        named |= {"name": "members", "import_id": look.json["import_id"]}
         own = world.call(OFFICER, "GET", f"/bulk/orders/{bulk}/choices").json
         named |= {"choice_token": own["items"][0]["token"], "board_token": own["board_link"].rpartition("/")[2]}
         links = world.call(OPERATOR, "GET", f"/admin/grants/{made.json['id']}/recipients").json["items"]
