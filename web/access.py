@@ -8,6 +8,7 @@ from flask_babel import gettext
 from flask_wtf.csrf import CSRFProtect
 
 from kernel import clock, origin
+from kernel.db import read_again
 from kernel.errors import Forbidden, Invalid, NotFound, NotSignedIn
 from people import queries as people_queries
 from people.rules import Identity
@@ -85,7 +86,7 @@ def _refuse_nul() -> None:
 
 
 def _by_token(token: str, *, now: datetime) -> Identity:
-    found = people_queries.by_token(token, now=now)
+    found = read_again(lambda: people_queries.by_token(token, now=now))
     if found is None:
         raise NotSignedIn("令牌无效或已过期。")
     identity, last_used = found
@@ -95,7 +96,7 @@ def _by_token(token: str, *, now: datetime) -> Identity:
 
 
 def _by_cookie(secret: str, *, now: datetime) -> Identity | None:
-    found = people_queries.by_sign_in(secret, now=now)
+    found = read_again(lambda: people_queries.by_sign_in(secret, now=now))
     if found is None:
         session.pop(SECRET)
         session.pop("csrf_token", None)
