@@ -23,6 +23,7 @@ from orders.services import granting, placing, reconciling, rostering, tending, 
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
+from web import backup as keeping
 from web import demo as demonstration
 from web import health
 from web.settings import ROOT, UnsafeSetting, read
@@ -38,6 +39,10 @@ def install(app: Flask) -> None:
 @click.group()
 def main() -> None:
     """惠工: a district union's welfare campaign."""
+
+
+main.add_command(keeping.backup_command)
+main.add_command(keeping.restore_command)
 
 
 def _app() -> Flask:
