@@ -191,7 +191,7 @@ def insert_many(table: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]
                 copy.write_row(row)
     else:
         marks = ", ".join("?" for _ in columns)
-        statement = f"INSERT INTO {table.__tablename__} ({names}) VALUES ({marks})"
+        statement = f"INSERT INTO {table.__tablename__} ({names}) VALUES ({marks})"  # noqa: S608 a table's and its columns' own names
         connection.exec_driver_sql(statement, [tuple(row) for row in rows])
 
 

@@ -276,7 +276,7 @@ def _exec_server(host: str, port: int) -> None:
     subprocess.Popen([sys.executable, "-m", "web.cli", "worker", "--until-parent-exits"], cwd=ROOT)
     command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "-b", f"{host}:{port}"]
     os.chdir(ROOT)
-    os.execv(sys.executable, [*command, "wsgi:app"])
+    os.execv(sys.executable, [*command, "wsgi:app"])  # noqa: S606 this interpreter, with arguments of ours
 
 
 @main.command()
