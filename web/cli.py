@@ -258,7 +258,7 @@ def worker(until_parent_exits: bool, every: float) -> None:
                     tidy_at = clock.now() + timedelta(hours=1)
             except Exception:  # the database may be away for a moment; the next look tries again
                 app.logger.exception("the worker's look failed")
-                db.session.rollback()
+                db.session.remove()  # also where the connection is gone, of which a rollback would only fail
         time.sleep(every)
 
 

@@ -120,3 +120,14 @@ def test_a_connection_lost_after_the_work_is_no_error_of_the_tidying_up(cut_worl
     assert world.call(M1, "GET", "/me").status_code == 200
     assert world.stock("A150") == (48, 2, 0)
     assert world.breaches() == []
+
+
+def test_a_session_whose_connection_is_gone_is_put_away_and_the_next_one_works(cut_world):
+    """What the worker does when a look failed."""
+    world, url = cut_world
+    with world.app.app_context():
+        db.session.execute(text("SELECT 1"))
+        cut(url)
+        db.session.remove()
+        assert db.session.execute(text("SELECT 1")).scalar_one() == 1
+        db.session.remove()
