@@ -98,7 +98,7 @@ def failover(folder: Path, *, remote: bool) -> list[str]:
             service.stop()
         lines = [
             f"commits confirmed by {'primary and replica' if remote else 'the primary alone'}",
-            f"promoted {promoted - killed:.1f} s after the kill, the first thing made was acknowledged after {back:.1f} s",
+            f"promoted {promoted - killed:.1f} s after the kill, the first thing made acknowledged at {back:.1f} s",
         ]
         lines += _proof(app, replica, stripe, folder, before, ended)
         replica.stop()
