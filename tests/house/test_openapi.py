@@ -43,10 +43,12 @@ def test_every_answer_is_as_the_document_says(world, who, monkeypatch):
     for result in schema.get_all_operations():
         operation = result.ok()
         room = next((part for part in operation.path.split("/") if part in ROOMS), "")
+        if own != room and world.app.config["ENGINE"] == "postgresql":
+            continue  # another's door is shut before any database is asked: once is enough
         examples = EXAMPLES if own == room else 1
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)[: min(2, examples)]:
             ask_all(operation, mode, examples, lambda: {**headers, "Idempotency-Key": f"schema-{next(asked)}"}, wrong)
-    assert next(asked) > 120
+    assert next(asked) > (20 if world.app.config["ENGINE"] == "postgresql" else 120)
     assert sorted(wrong) == [], "\n".join(sorted(wrong))
     assert world.breaches() == []
 
