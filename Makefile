@@ -42,6 +42,9 @@ chromium: ## install Chromium for the browser journeys where it can be
 test: setup check chromium ## everything: check, both engines, browser journeys
 	HUIGONG_REQUIRE_ALL=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
+torture: setup ## buy while everything is killed, then prove what was told (TORTURE_SECONDS 300, TORTURE_CLIENTS 200, TORTURE_SEED)
+	$(BIN)/python -m tests.torture.run
+
 bench: setup ## measure orders, the rush, the issue, a roster and looking, each against its limit (about 15 minutes)
 	$(BIN)/python -m benchmarks.bench
 
@@ -56,4 +59,4 @@ translations: setup ## gather the texts to translate into web/translations
 migration: setup ## write a migration: make migration m="what changes"
 	$(BIN)/flask --app wsgi db revision --autogenerate -m "$(m)"
 
-.PHONY: help setup demo run check fix chromium test bench lock translations migration
+.PHONY: help setup demo run check fix chromium test torture bench lock translations migration

@@ -42,7 +42,9 @@ class StockSheet:
 def read_file(content: bytes, filename: str) -> Rows:
     """Return a sheet's rows. Raises Invalid for what is no sheet of stock."""
     rows = sheets.read(content, filename, HEADERS, required=("pack",))
-    if rows and not {"delta", "count"} & rows[0][1].keys():
+    if not rows:
+        raise Invalid("表格里没有内容。", errors={"file": ["表格里没有内容。"]})
+    if not {"delta", "count"} & rows[0][1].keys():
         names = "、".join(f"“{COLUMN_NAMES[name]}”" for name in ("delta", "count"))
         raise Invalid("表格里要有这些列之一：%(names)s。", names=names, errors={"file": ["没有找到表头。"]})
     return rows

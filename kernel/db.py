@@ -4,14 +4,17 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
+import psycopg
 from flask_sqlalchemy import SQLAlchemy
+from flask_sqlalchemy.session import Session
 from psycopg.pq import TransactionStatus
 from sqlalchemy import (
     JSON,
     BigInteger,
     ColumnElement,
+    Connection,
     CursorResult,
     DateTime,
     Dialect,
@@ -26,6 +29,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
@@ -44,7 +48,22 @@ class Base(DeclarativeBase):
     )
 
 
-db = SQLAlchemy(model_class=Base, session_options={"autoflush": True, "expire_on_commit": False})
+class _Session(Session):
+    """Flask-SQLAlchemy's session, put away without an error where its connection is gone: what it had is gone too.
+
+    Otherwise a request whose work is done, and committed, would be answered with a 500 for the tidying up after it.
+    """
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except DBAPIError as lost:
+            if not lost.connection_invalidated:
+                raise
+            super().close()
+
+
+db = SQLAlchemy(model_class=Base, session_options={"class_": _Session, "autoflush": True, "expire_on_commit": False})
 
 # SQLite numbers rows by itself only for a column of type INTEGER.
 Id = BigInteger().with_variant(Integer(), "sqlite")
@@ -84,6 +103,7 @@ def snapshot() -> Iterator[None]:
         session.rollback()
 
 
+_T = TypeVar("_T")
 _AFTER_COMMIT = "huigong_after_commit"
 _UNIT_SEPARATOR = "\x1f"  # in no text of ours: control characters are refused at the doors
 
@@ -127,6 +147,21 @@ def _begin_anew(session: Any) -> None:
     session.rollback()
 
 
+def read_again(read: Callable[[], _T]) -> _T:
+    """Return what `read` reads; where the connection it began on is gone, read once more on another.
+
+    For the first read of a request alone: nothing has been written yet, so nothing can be done twice. A connection
+    that waited in the pool while the database was restarted is then no request's error.
+    """
+    try:
+        return read()
+    except DBAPIError as lost:
+        if not lost.connection_invalidated or db.session().info.get("in_use_case"):
+            raise
+        db.session.rollback()
+        return read()
+
+
 def after_commit(function: Callable[..., Any], **ids: Any) -> None:
     """Call `function` once the running use-case has committed, never while its rows are locked."""
     db.session().info[_AFTER_COMMIT].append(lambda: function(**ids))
@@ -148,14 +183,37 @@ def insert_many(table: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]
     connection = db.session.connection()
     if connection.dialect.name == "postgresql":
         driver = cast("Any", connection.connection.driver_connection)
-        with driver.cursor() as cursor, cursor.copy(f"COPY {table.__tablename__} ({names}) FROM STDIN") as copy:
+        with (
+            raised_as_ours(connection, driver),
+            driver.cursor() as cursor,
+            cursor.copy(f"COPY {table.__tablename__} ({names}) FROM STDIN") as copy,
+        ):
             for row in rows:
                 copy.write_row(row)
     else:
         marks = ", ".join("?" for _ in columns)
-        statement = f"INSERT INTO {table.__tablename__} ({names}) VALUES ({marks})"
+        statement = f"INSERT INTO {table.__tablename__} ({names}) VALUES ({marks})"  # noqa: S608 a table's and its columns' own names
         if values := [tuple(row) for row in rows]:
             connection.exec_driver_sql(statement, values)
+
+
+@contextmanager
+def raised_as_ours(connection: Connection, driver: Any) -> Iterator[None]:
+    """Raise the driver's errors as SQLAlchemy would, and leave a connection that is gone as it would have left it.
+
+    For what is said to the driver past SQLAlchemy: it would otherwise find out only when the session is put away, where
+    nobody can answer for it.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        lost = bool(driver.closed)
+        raised = DBAPIError.instance(
+            None, None, error, psycopg.Error, connection_invalidated=lost, dialect=connection.dialect
+        )
+        if lost:
+            connection.invalidate(error)
+        raise raised from error
 
 
 def among(column: SQLColumnExpression[Any], values: Iterable[str]) -> ColumnElement[bool]:

@@ -93,8 +93,7 @@ def table(content: bytes, filename: str, headers: Headers, *, required: Sequence
             return Table(cells, first, columns)
         except Invalid as missing:
             refused = refused or missing
-    assert refused is not None
-    raise refused
+    raise refused or unreadable()  # a book may have no sheet at all
 
 
 def rows_of(found: Table, *, required: Sequence[str], limit: int = MAX_ROWS) -> Rows:
@@ -152,9 +151,12 @@ def _workbook(content: bytes, *, packed: bool) -> Iterator[list[tuple[int, Seque
             rows = sheet.to_python(skip_empty_area=False)
             _spread_merged(rows, sheet.merged_cell_ranges or ())
             yield list(enumerate(rows, start=1))
-    except (Invalid, GeneratorExit):
+    except Invalid:
         raise
-    except Exception:  # the reader raises errors of its own for each way a file can be broken
+    except BaseException as broken:
+        # The reader raises errors of its own for each way a file can be broken; where it breaks itself, it panics.
+        if not isinstance(broken, Exception) and type(broken).__name__ != "PanicException":
+            raise
         raise unreadable() from None
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
-from kernel.db import Base, db, rows_changed
+from kernel.db import Base, db, raised_as_ours, rows_changed
 from kernel.errors import DomainError
 
 _WAITING = "huigong_waiting"
@@ -186,16 +186,17 @@ def together(*, as_one: bool = False, commits: bool = False) -> Iterator[None]:
     if connection is None:
         yield
         return
-    connection.info[_WAITING] = []
+    info = connection.info  # held, since a connection that was lost meanwhile has none to ask for
+    waiting: list[_Sent] = []
+    info[_WAITING] = waiting
     try:
         yield
-        waiting = connection.info[_WAITING]
         if as_one and len(waiting) > 1:
             _send_as_one(connection, waiting, commits=commits)
         else:
             _send(connection, waiting)
     finally:
-        del connection.info[_WAITING]
+        del info[_WAITING]
 
 
 def change(
@@ -244,20 +245,16 @@ def _send(connection: Connection, waiting: list[_Sent], *, commits: bool = False
     sent, waiting[:] = list(waiting), []
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
     cursors = []
-    try:
-        with driver.pipeline():
-            for one in sent:
-                cursor = psycopg.RawCursor(driver)
-                # Whoever listens to what is executed hears of these, too; they have no context of SQLAlchemy's.
-                for heard in connection.dispatch.before_cursor_execute:
-                    heard(connection, cursor, one.text.sql, {}, None, False)
-                cursor.execute(one.text.sent, one.text.in_order(one.text.values(one.values)))
-                cursors.append(cursor)
-            if commits:
-                driver.execute("COMMIT")
-    except psycopg.Error as error:
-        # As SQLAlchemy would have raised it.
-        raise DBAPIError.instance(None, None, error, psycopg.Error, dialect=connection.dialect) from error
+    with raised_as_ours(connection, driver), driver.pipeline():
+        for one in sent:
+            cursor = psycopg.RawCursor(driver)
+            # Whoever listens to what is executed hears of these, too; they have no context of SQLAlchemy's.
+            for heard in connection.dispatch.before_cursor_execute:
+                heard(connection, cursor, one.text.sql, {}, None, False)
+            cursor.execute(one.text.sent, one.text.in_order(one.text.values(one.values)))
+            cursors.append(cursor)
+        if commits:
+            driver.execute("COMMIT")
     for one, cursor in zip(sent, cursors, strict=True):
         one.check(cursor.rowcount)
     return cursors[-1].fetchall() if sent[-1].text.row is not None else []

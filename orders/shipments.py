@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kernel import sheets
+from kernel.errors import Invalid
 from kernel.sheets import Fault, Rows
 from orders import carriers
 
@@ -28,7 +29,10 @@ class Shipment:
 
 def read_file(content: bytes, filename: str) -> Rows:
     """Return a sheet's rows. Raises Invalid for what is no sheet of shipments."""
-    return sheets.read(content, filename, HEADERS, required=("parcel", "carrier", "tracking_no"))
+    rows = sheets.read(content, filename, HEADERS, required=("parcel", "carrier", "tracking_no"))
+    if not rows:
+        raise Invalid("表格里没有内容。", errors={"file": ["表格里没有内容。"]})
+    return rows
 
 
 def check(rows: Iterable[tuple[int, dict[str, str]]]) -> tuple[list[Shipment], list[Fault], int]:

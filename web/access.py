@@ -8,13 +8,14 @@ from flask_babel import gettext
 from flask_wtf.csrf import CSRFProtect
 
 from kernel import clock, origin
+from kernel.db import read_again
 from kernel.errors import Forbidden, Invalid, NotFound, NotSignedIn
 from people import queries as people_queries
 from people.rules import Identity
 from people.services import entry, tokens
 
 csrf = CSRFProtect()
-SECRET = "sign_in"  # the session's key for the sign-in's secret
+SECRET = "sign_in"  # noqa: S105 no secret: the session's key for the sign-in's secret
 NOTE_EVERY = timedelta(minutes=1)
 
 # Views that no blueprint of ours holds: health, metrics, the API's own description, static files.
@@ -85,7 +86,7 @@ def _refuse_nul() -> None:
 
 
 def _by_token(token: str, *, now: datetime) -> Identity:
-    found = people_queries.by_token(token, now=now)
+    found = read_again(lambda: people_queries.by_token(token, now=now))
     if found is None:
         raise NotSignedIn("令牌无效或已过期。")
     identity, last_used = found
@@ -95,7 +96,7 @@ def _by_token(token: str, *, now: datetime) -> Identity:
 
 
 def _by_cookie(secret: str, *, now: datetime) -> Identity | None:
-    found = people_queries.by_sign_in(secret, now=now)
+    found = read_again(lambda: people_queries.by_sign_in(secret, now=now))
     if found is None:
         session.pop(SECRET)
         session.pop("csrf_token", None)

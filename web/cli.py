@@ -23,6 +23,7 @@ from orders.services import granting, placing, reconciling, rostering, tending, 
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
+from web import backup as keeping
 from web import demo as demonstration
 from web import health, importing
 from web.settings import ROOT, UnsafeSetting, read
@@ -41,6 +42,10 @@ def install(app: Flask) -> None:
 @click.group()
 def main() -> None:
     """惠工: a district union's welfare campaign."""
+
+
+main.add_command(keeping.backup_command)
+main.add_command(keeping.restore_command)
 
 
 def _app() -> Flask:
@@ -257,7 +262,7 @@ def worker(until_parent_exits: bool, every: float) -> None:
                     tidy_at = clock.now() + timedelta(hours=1)
             except Exception:  # the database may be away for a moment; the next look tries again
                 app.logger.exception("the worker's look failed")
-                db.session.rollback()
+                db.session.remove()  # also where the connection is gone, of which a rollback would only fail
         time.sleep(every)
 
 
@@ -275,7 +280,7 @@ def _exec_server(host: str, port: int) -> None:
     subprocess.Popen([sys.executable, "-m", "web.cli", "worker", "--until-parent-exits"], cwd=ROOT)
     command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "-b", f"{host}:{port}"]
     os.chdir(ROOT)
-    os.execv(sys.executable, [*command, "wsgi:app"])
+    os.execv(sys.executable, [*command, "wsgi:app"])  # noqa: S606 this interpreter, with arguments of ours
 
 
 @main.command()

@@ -6,7 +6,8 @@ from typing import Any
 from flask import Flask, Response, current_app, flash, g, redirect, render_template, request
 from flask_babel import gettext
 from marshmallow import ValidationError
-from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from werkzeug.exceptions import HTTPException
 
 from kernel.doors import said
@@ -33,7 +34,8 @@ def install(app: Flask) -> None:
     app.register_error_handler(DomainError, _refused)
     app.register_error_handler(ValidationError, _not_valid)
     app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(OperationalError, _database)
+    for away in (OperationalError, InterfaceError, InternalError, NoConnection):
+        app.register_error_handler(away, _database)
     app.register_error_handler(DataError, _no_such_value)
     app.register_error_handler(RecursionError, _too_deep)
     app.register_error_handler(Exception, _ours)
@@ -83,9 +85,17 @@ def _detail(status: int) -> str:
     return details.get(status, gettext("请求没有完成。"))
 
 
-def _database(error: OperationalError) -> Response:
+def _database(error: SQLAlchemyError) -> Response:
+    """Say that the database is away, locked, or (after a failover) takes no writes yet.
+
+    Where something was to change, nobody knows at this moment whether it has: a connection may be lost between a
+    commit and its answer. Whoever asks again, under the same key, is told.
+    """
     log.exception("the database did not answer")
-    response = _answer(503, "unavailable", gettext("系统繁忙，请稍后重试。您的钱和福利券没有变动。"))
+    said = gettext("系统繁忙，请稍后重试。")
+    if request.method not in ("GET", "HEAD", "OPTIONS"):
+        said = gettext("系统繁忙，不确定刚才的操作是否完成。请重试一次或查看结果：同一个操作不会重复。")
+    response = _answer(503, "unavailable", said)
     response.headers["Retry-After"] = "2"
     return response
 

@@ -1,0 +1,133 @@
+"""A connection to PostgreSQL that is lost is no 500: the request is answered, or says that it may be asked again."""
+
+import psycopg
+import pytest
+from flask_migrate import upgrade
+from sqlalchemy import event, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError
+
+from kernel.db import db, insert_many
+from kernel.idempotency import IdempotencyRecord
+from tests.factories import SHIP, World
+from web.app import create_app
+from web.settings import ROOT, Settings
+
+M1 = "13800000001"
+
+
+@pytest.fixture
+def cut_world(new_postgresql_database):
+    url = new_postgresql_database("huigong_lost")
+    app = create_app(Settings(database_url=url, secret_key="a lost connection's secret key of length"))
+    with app.app_context():
+        upgrade(directory=str(ROOT / "migrations"))
+        db.engine.dispose()
+    world = World(app)
+    world.token(M1)
+    yield world, url.replace("postgresql+psycopg://", "postgresql://", 1)
+    with app.app_context():
+        db.session.remove()
+        db.engine.dispose()
+
+
+def cut(url: str) -> int:
+    """End every other connection to the database."""
+    with psycopg.connect(url, autocommit=True) as own:
+        others = own.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchall()
+    return len(others)
+
+
+def test_a_connection_lost_while_it_waited_is_no_requests_error(cut_world):
+    world, url = cut_world
+    assert world.call(M1, "GET", "/me").status_code == 200
+    assert cut(url) >= 1
+    assert world.call(M1, "GET", "/me").status_code == 200
+    assert cut(url) >= 1
+    assert world.place(M1, ("A150", 2)).status_code == 201
+    client = world.browser(M1)
+    assert cut(url) >= 1
+    assert client.get("/orders").status_code == 200
+
+
+def test_a_connection_lost_before_any_statement_of_an_order_says_ask_again_and_again_places_it_once(cut_world):
+    world, url = cut_world
+    body = {**world.lines(("A150", 1)), "payable_fen": 13000, "delivery": SHIP}
+    seen: list[int] = []
+    at, count = 0, 0
+
+    def listen(connection, cursor, statement, parameters, context, executemany):
+        nonlocal count
+        count += 1
+        if count == at:
+            cut(url)
+
+    event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        for at in range(1, 40):
+            count = 0
+            key = f"lost-{at}"
+            answer = world.call(M1, "POST", "/orders", body, key=key)
+            reached = count >= at
+            assert answer.status_code in (201, 503), answer.text
+            if answer.status_code == 503:
+                assert (answer.json["code"], answer.headers["Retry-After"]) == ("unavailable", "2")
+                assert "没有变动" not in answer.json["detail"], "nobody knows that at this moment"
+            seen.append(answer.status_code)
+            count = 1000
+            again = world.call(M1, "POST", "/orders", body, key=key)
+            assert again.status_code == 201
+            if answer.status_code == 201:
+                assert again.text == answer.text
+            assert world.stock("A150") == (49, 1, 0)
+            assert world.call(M1, "POST", f"/orders/{again.json['number']}/cancel").status_code == 200
+            if not reached:
+                break
+    finally:
+        event.remove(Engine, "before_cursor_execute", listen)
+    assert 503 in seen
+    assert seen[-1] == 201
+    assert world.breaches() == []
+
+
+def test_copying_on_a_lost_connection_raises_what_every_statement_raises(cut_world):
+    world, url = cut_world
+    with world.app.app_context():
+        db.session.execute(text("SELECT 1"))
+        cut(url)
+        with pytest.raises(OperationalError) as lost:
+            insert_many(IdempotencyRecord, ["person_id", "key", "request_hash"], [(1, "k", "h")])
+        assert lost.value.connection_invalidated
+        db.session.rollback()
+        assert db.session.execute(text("SELECT 1")).scalar_one() == 1
+        db.session.remove()
+
+
+def test_a_connection_lost_after_the_work_is_no_error_of_the_tidying_up(cut_world):
+    world, url = cut_world
+
+    def lose(response):
+        cut(url)
+        return response
+
+    world.app.after_request_funcs.setdefault(None, []).append(lose)
+    assert world.call(M1, "POST", "/quotes", world.lines(("A150", 1))).status_code == 200
+    assert world.place(M1, ("A150", 2)).status_code == 201
+    world.app.after_request_funcs[None].remove(lose)
+    assert world.call(M1, "GET", "/me").status_code == 200
+    assert world.stock("A150") == (48, 2, 0)
+    assert world.breaches() == []
+
+
+def test_a_session_whose_connection_is_gone_is_put_away_and_the_next_one_works(cut_world):
+    """What the worker does when a look failed."""
+    world, url = cut_world
+    with world.app.app_context():
+        db.session.execute(text("SELECT 1"))
+        cut(url)
+        db.session.remove()
+        assert db.session.execute(text("SELECT 1")).scalar_one() == 1
+        db.session.remove()
