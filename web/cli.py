@@ -19,7 +19,7 @@ from kernel.db import db
 from kernel.errors import DomainError
 from orders import queries as order_queries
 from orders.queries import money as money_queries
-from orders.services import granting, placing, reconciling, rostering, tending, warning, webhooks
+from orders.services import granting, placing, reconciling, rostering, summing, tending, warning, webhooks
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
@@ -183,6 +183,7 @@ def sweep() -> None:
         lapsed = granting.lapse_due(now=clock.now())
         done = tending.tend(second_person_fen=read().second_person_fen, now=clock.now())
         closed = settlement.close_due(now=clock.now())
+        summing.advance(now=clock.now(), seconds=60.0)
         click.echo(f"{total} orders expired, {ended} vouchers ended, {lapsed} gifts lapsed, {closed} statements closed")
         click.echo(", ".join(f"{count} {what}" for what, count in done.items()))
 
@@ -221,6 +222,19 @@ def reconcile(day: Any) -> None:
 
 
 @main.command()
+@click.option("--rebuild", "anew", is_flag=True, help="Count the whole ledger anew, then show that.")
+def summaries(anew: bool) -> None:
+    """Bring the dashboard's summaries up to the ledger's last posting."""
+    with _app().app_context():
+        if anew:
+            click.echo(f"counted {summing.rebuild(now=clock.now())} postings anew")
+            return
+        while not summing.advance(now=clock.now(), seconds=60.0, patience=60.0):
+            pass
+    click.echo("the summaries are up to date")
+
+
+@main.command()
 @click.option("--until-parent-exits", is_flag=True, hidden=True)
 @click.option("--every", default=1.0, help="Seconds between looks.")
 def worker(until_parent_exits: bool, every: float) -> None:
@@ -242,6 +256,7 @@ def worker(until_parent_exits: bool, every: float) -> None:
                     pass
                 tending.tend(second_person_fen=settings.second_person_fen, now=clock.now())
                 reconciling.reconcile_nightly(now=clock.now())
+                summing.tend(now=clock.now())
                 messages.deliver(sender, key=key, now=clock.now())
                 catalog_services.note_low_stocks(now=clock.now())
                 webhooks.note(now=clock.now())
