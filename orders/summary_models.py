@@ -47,7 +47,7 @@ class SummaryBook(Base):
 
 
 class SalesDay(Base):
-    """What one merchant sold in one tier and channel on one day (Asia/Shanghai), amounts in fen at full price.
+    """What was sold of one pack in one tier and channel on one day (Asia/Shanghai), amounts in fen at full price.
 
     `sales_fen` counts on the day an order was paid, `back_fen` on the day a refund of it was accepted.
     """
@@ -62,6 +62,7 @@ class SalesDay(Base):
     campaign_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     day: Mapped[date] = mapped_column(Date, primary_key=True)
     merchant_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
+    pack_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     tier_fen: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     channel: Mapped[str] = mapped_column(String(8), primary_key=True)
     packs: Mapped[int] = mapped_column(Id, default=0)

@@ -13,13 +13,12 @@ from flask_migrate import upgrade
 
 from catalog import services as catalog_services
 from finance.settlement import services as settlement
-from kernel import audit as kernel_audit
 from kernel import clock, jobs
 from kernel.db import db
 from kernel.errors import DomainError
-from orders import queries as order_queries
 from orders.queries import money as money_queries
-from orders.services import granting, placing, reconciling, rostering, summing, tending, warning, webhooks
+from orders.queries.queues import PROOF_JOB
+from orders.services import granting, placing, proving, reconciling, rostering, summing, tending, warning, webhooks
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
@@ -27,7 +26,7 @@ from web import demo as demonstration
 from web import health
 from web.settings import ROOT, UnsafeSetting, read
 
-HANDLERS: dict[str, jobs.Handler] = {"issue": voucher_services.issue_job}
+HANDLERS: dict[str, jobs.Handler] = {"issue": voucher_services.issue_job, PROOF_JOB: proving.run_job}
 
 
 def install(app: Flask) -> None:
@@ -114,12 +113,11 @@ def audit() -> None:
 def verify() -> None:
     """Check the chain of the audit: exit 0, or 1 with its first broken link."""
     with _app().app_context():
-        count, broken = kernel_audit.verify()
-        last = kernel_audit.last_hash()
-    if broken is not None:
-        click.echo(broken)
+        found, said = proving.keep("verify", asked_by=None, now=clock.now())
+    if found:
+        click.echo(found[0])
         sys.exit(1)
-    click.echo(f"{count} entries, the chain is whole, its last hash is {last}")
+    click.echo(f"{said['entries']} entries, the chain is whole, its last hash is {said['last_hash']}")
 
 
 @main.command()
@@ -192,7 +190,7 @@ def sweep() -> None:
 def check() -> None:
     """Check the conservation rules over the whole database: exit 0, or 1 with each breach."""
     with _app().app_context():
-        breaches = order_queries.proof()
+        breaches, _ = proving.keep("check", asked_by=None, now=clock.now())
     for breach in breaches:
         click.echo(breach)
     if breaches:
@@ -213,6 +211,8 @@ def reconcile(day: Any) -> None:
     with _app().app_context():
         now = clock.now()
         found = reconciling.reconcile(day.date(), now=now) if day else money_queries.compare_lately(now=now)
+        if not day:
+            proving.record("reconcile", [one.text for one in found.differences], now=now)
     for one in found.differences:
         click.echo(one.text)
     if found.differences:

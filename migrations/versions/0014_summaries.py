@@ -57,7 +57,14 @@ def upgrade():
     sold = ("sold", "packs >= 0 AND sales_fen >= 0 AND subsidy_fen >= 0")
     _cells(
         "sales_days",
-        [_key("campaign_id"), _key("day", sa.Date()), _key("merchant_id"), _key("tier_fen"), _key("channel", sa.String(8))],
+        [
+            _key("campaign_id"),
+            _key("day", sa.Date()),
+            _key("merchant_id"),
+            _key("pack_id"),
+            _key("tier_fen"),
+            _key("channel", sa.String(8)),
+        ],
         MEASURES,
         sold,
         ("back", "back_packs >= 0 AND back_fen >= 0 AND back_subsidy_fen >= 0"),

@@ -219,7 +219,7 @@ def proof() -> list[str]:
 
 
 def all_breaches() -> list[str]:
-    """Return every breach of the five conservation rules, of statements and of the summaries, as the caller sees them."""
+    """Return every breach of the five rules, of statements and of summaries, as the caller's transaction sees them."""
     return [
         *voucher_queries.breaches(),
         *catalog_queries.breaches(),

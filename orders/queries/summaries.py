@@ -1,4 +1,4 @@
-"""Reads of the summaries: a campaign's figures as a book has them, how fresh they are, and the proof against the ledger.
+"""Reads of the summaries: a campaign's figures as a book has them, how fresh they are, the proof against the ledger.
 
 Amounts are in fen at full price. A group's `sales_fen` is what was paid for, `back_fen` what of it was given back.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import BigInteger, Row, cast, func, select
 
 from finance.ledger import tail
 from kernel.db import db
@@ -37,17 +37,6 @@ class Book:
     begun_at: datetime
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Which sales: of some days (both included), a tier, merchants (None: all), a channel."""
-
-    since: date | None = None
-    until: date | None = None
-    tier_fen: int | None = None
-    merchant_ids: frozenset[int] | None = None
-    channel: str | None = None
-
-
 def book() -> Book:
     """Return the current book; an empty one (id 0) where nothing was ever counted."""
     row = db.session.execute(
@@ -58,46 +47,45 @@ def book() -> Book:
     return Book(row.id, row.cursor, row.as_of, row.begun_at) if row else Book(0, 0, None, datetime.min)
 
 
-def sales(book_id: int, campaign_id: int, wanted: Wanted) -> Sequence[Row[Any]]:
-    """Return the cells of a campaign's sales that are wanted: day, merchant_id, tier_fen, channel and the measures."""
-    query = select(
-        SalesDay.day,
-        SalesDay.merchant_id,
-        SalesDay.tier_fen,
-        SalesDay.channel,
-        *(getattr(SalesDay, name) for name in MEASURES),
-    ).where(SalesDay.book_id == book_id, SalesDay.campaign_id == campaign_id)
-    if wanted.since is not None:
-        query = query.where(SalesDay.day >= wanted.since)
-    if wanted.until is not None:
-        query = query.where(SalesDay.day <= wanted.until)
-    if wanted.tier_fen is not None:
-        query = query.where(SalesDay.tier_fen == wanted.tier_fen)
-    if wanted.merchant_ids is not None:
-        query = query.where(SalesDay.merchant_id.in_(wanted.merchant_ids))
-    if wanted.channel is not None:
-        query = query.where(SalesDay.channel == wanted.channel)
-    return db.session.execute(query).all()
+def sales(book_id: int, campaign_id: int) -> Sequence[Row[Any]]:
+    """Return a campaign's sales by day, merchant_id, tier_fen and channel, with the measures."""
+    keys = (SalesDay.day, SalesDay.merchant_id, SalesDay.tier_fen, SalesDay.channel)
+    return db.session.execute(
+        select(*keys, *(_whole(func.sum(getattr(SalesDay, name))).label(name) for name in MEASURES))
+        .where(SalesDay.book_id == book_id, SalesDay.campaign_id == campaign_id)
+        .group_by(*keys)
+        .order_by(SalesDay.day)
+    ).all()
 
 
-def orders(book_id: int, campaign_id: int, wanted: Wanted) -> Sequence[Row[Any]]:
-    """Return how many orders there were: day, channel, part, key, placed, paid, refunds. Of `wanted` days, channel."""
-    query = select(
-        OrderDay.day,
-        OrderDay.channel,
-        OrderDay.part,
-        OrderDay.key,
-        OrderDay.placed,
-        OrderDay.paid,
-        OrderDay.refunds,
-    ).where(OrderDay.book_id == book_id, OrderDay.campaign_id == campaign_id)
-    if wanted.since is not None:
-        query = query.where(OrderDay.day >= wanted.since)
-    if wanted.until is not None:
-        query = query.where(OrderDay.day <= wanted.until)
-    if wanted.channel is not None:
-        query = query.where(OrderDay.channel == wanted.channel)
-    return db.session.execute(query).all()
+def _whole(column: Any) -> Any:
+    """PostgreSQL's sum of 64-bit integers is a decimal; an amount is an integer everywhere."""
+    return cast(column, BigInteger)
+
+
+def packs_sold(book_id: int, since: date) -> dict[int, int]:
+    """Return how many of each pack were sold since a day, in all campaigns, those given back taken off."""
+    rows = db.session.execute(
+        select(SalesDay.pack_id, _whole(func.sum(SalesDay.packs - SalesDay.back_packs)))
+        .where(SalesDay.book_id == book_id, SalesDay.day >= since)
+        .group_by(SalesDay.pack_id)
+    )
+    return {pack_id: count for pack_id, count in rows}
+
+
+def orders(book_id: int, campaign_id: int) -> Sequence[Row[Any]]:
+    """Return how many orders there were: day, channel, part, key, placed, paid, refunds (see OrderDay)."""
+    return db.session.execute(
+        select(
+            OrderDay.day,
+            OrderDay.channel,
+            OrderDay.part,
+            OrderDay.key,
+            OrderDay.placed,
+            OrderDay.paid,
+            OrderDay.refunds,
+        ).where(OrderDay.book_id == book_id, OrderDay.campaign_id == campaign_id)
+    ).all()
 
 
 def union_sales(book_id: int, campaign_id: int, *, union_id: int | None = None) -> Sequence[Row[Any]]:

@@ -65,6 +65,7 @@ class _Sold:
     line_no: int
     campaign_id: int
     merchant_id: int
+    pack_id: int
     tier_fen: int
     quantity: int
     amount_fen: int
@@ -253,6 +254,7 @@ def _lines_of(*, after: int, upto: int) -> dict[int, list[_Sold]]:
             OrderLine.order_id,
             OrderLine.line_no,
             OrderLine.merchant_id,
+            OrderLine.pack_id,
             OrderLine.price_fen,
             OrderLine.quantity,
             OrderLine.amount_fen,
@@ -274,6 +276,7 @@ def _lines_of(*, after: int, upto: int) -> dict[int, list[_Sold]]:
                 line_no=row.line_no,
                 campaign_id=row.campaign_id,
                 merchant_id=row.merchant_id,
+                pack_id=row.pack_id,
                 tier_fen=row.price_fen,
                 quantity=row.quantity,
                 amount_fen=row.amount_fen,
@@ -301,7 +304,7 @@ def _count_sale(gained: _Gained, lines: list[_Sold], regions: dict[int, str], da
 
 
 def _count(gained: _Gained, line: _Sold, day: date, **amounts: int) -> None:
-    by_day = gained.sales[line.campaign_id, day, line.merchant_id, line.tier_fen, line.channel]
+    by_day = gained.sales[line.campaign_id, day, line.merchant_id, line.pack_id, line.tier_fen, line.channel]
     by_union = gained.unions[line.campaign_id, line.union_id, line.merchant_id, line.channel]
     for name, amount in amounts.items():
         by_day[name] += amount
