@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BindParameter, Row, Select, Subquery, func, select
+from sqlalchemy import BindParameter, Row, Select, Subquery, func, select, union_all
 
 from catalog.models import LOW_STOCK, GiftPack, LowStock, PackChange, PackContent, Stock
 from catalog.rules import days_left
@@ -232,6 +232,34 @@ def count_waiting() -> int:
     fresh = select(func.count()).where(GiftPack.status == "pending").scalar_subquery()
     changed = select(func.count()).where(PackChange.status == "pending").scalar_subquery()
     return int(db.session.execute(select(fresh + changed)).scalar_one())
+
+
+def waiting_since() -> tuple[int, datetime | None]:
+    """Return how many packs wait for an operator, new ones and changes, and since when the first of them does."""
+    fresh = select(GiftPack.created_at.label("at")).where(GiftPack.status == "pending")
+    changed = select(PackChange.asked_at.label("at")).where(PackChange.status == "pending")
+    waiting = union_all(fresh, changed).subquery()
+    count, oldest = db.session.execute(select(func.count(), func.min(waiting.c.at))).one()
+    return count, oldest
+
+
+def stock_table() -> Sequence[Row[Any]]:
+    """Return what is on sale: id, code, name, name_en, price_fen, merchant_id, available, alert_below."""
+    return db.session.execute(
+        select(
+            GiftPack.id,
+            GiftPack.code,
+            GiftPack.name,
+            GiftPack.name_en,
+            GiftPack.price_fen,
+            GiftPack.merchant_id,
+            GiftPack.alert_below,
+            Stock.available.label("available"),
+        )
+        .join(Stock, Stock.pack_id == GiftPack.id)
+        .where(GiftPack.status == "on_sale")
+        .order_by(GiftPack.id)
+    ).all()
 
 
 def _views(query: Select[tuple[GiftPack, Stock]]) -> list[PackView]:

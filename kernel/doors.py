@@ -98,7 +98,7 @@ def upload() -> tuple[bytes, str]:
 
 def saved(content: bytes, filename: str) -> Response:
     """Return a document to be saved under a name, kept by no cache."""
-    kind = {"xlsx": XLSX, "pdf": "application/pdf"}[filename.rpartition(".")[2]]
+    kind = {"xlsx": XLSX, "pdf": "application/pdf", "csv": "text/csv"}[filename.rpartition(".")[2]]
     response = current_app.response_class(content, mimetype=kind)
     response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(filename)}"
     response.headers["Cache-Control"] = "private, no-store"

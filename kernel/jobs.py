@@ -4,11 +4,11 @@ A job's work is done in steps, each one transaction that also moves `done` on: k
 last commit. A worker takes a job by a conditional UPDATE with a lease; a dead worker's lease runs out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Index, String, Text, or_, select, update
+from sqlalchemy import Index, String, Text, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import Base, Id, Json, UtcDateTime, db, rows_changed, transaction
@@ -50,6 +50,30 @@ def enqueue(*, kind: str, arguments: dict[str, Any], total: int, asked_by: int |
 def find(job_id: int) -> Job | None:
     """Return a job."""
     return db.session.get(Job, job_id, populate_existing=True)
+
+
+def latest(*, limit: int, status: str | None = None) -> Sequence[Job]:
+    """Return the latest jobs, newest first, of one status where one is named."""
+    query = select(Job).order_by(Job.id.desc()).limit(limit).execution_options(populate_existing=True)
+    return db.session.scalars(query.where(Job.status == status) if status else query).all()
+
+
+def is_open(kind: str, arguments: dict[str, Any]) -> bool:
+    """Return whether a job of this kind with these very arguments waits or runs."""
+    query = select(Job.arguments).where(Job.kind == kind, Job.status.in_(("queued", "running")))
+    return arguments in db.session.scalars(query).all()
+
+
+def failed_since() -> tuple[int, datetime | None]:
+    """Return how many jobs failed and wait for a person, and since when the first of them was asked for."""
+    count, oldest = db.session.execute(select(func.count(), func.min(Job.asked_at)).where(Job.status == "failed")).one()
+    return count, oldest
+
+
+def retry(job_id: int) -> bool:
+    """Queue a failed job again, within the caller's transaction; it goes on from its last step. False for another."""
+    again = update(Job).where(Job.id == job_id, Job.status == "failed")
+    return rows_changed(again.values(status="queued", error=None, leased_until=None)) == 1
 
 
 def cursor_of(job_id: int) -> int:

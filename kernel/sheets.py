@@ -397,6 +397,13 @@ def write(
     return target.getvalue()
 
 
+def write_csv(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Return rows as CSV that spreadsheet programs open in the right encoding; text is never run as a formula."""
+    target = io.StringIO(newline="")
+    csv.writer(target).writerows([["" if cell is None else safe(cell) for cell in row] for row in rows])
+    return target.getvalue().encode("utf-8-sig")
+
+
 @dataclass(frozen=True)
 class Sheet:
     """One sheet to write: `title` (if any) above the header, which is the first of `rows`."""

@@ -1,49 +1,82 @@
-"""A forecast as a picture, drawn on the server, with nothing that runs."""
+"""Pictures of a campaign's figures, drawn on the server, with nothing that runs. Each has a table beside it."""
 
+import re
 from collections.abc import Sequence
+from typing import Any
 
 import pygal
-from flask_babel import gettext
 from pygal.style import Style
 
-from catalog import charts
-from voucher.forecast import Line
+import catalog.charts  # noqa: F401  # it takes pygal's import hook out
 
-STYLE = Style(
-    background="transparent",
-    plot_background="transparent",
-    colors=("#8a6d1b", "#b3261e", "#5b1a52", "#444444"),
-    font_family=charts.STYLE.font_family,
-    label_font_size=13,
-    major_label_font_size=13,
-    legend_font_size=13,
-)
+COLOURS = ("#b3261e", "#c8963e", "#2f6b2a")
 
 
-def forecast_lines(lines: Sequence[Line], *, budget_fen: int, claimed: bool) -> bytes:
-    """Return an SVG of what each line has taken of the budget by the end of each day, in yuan, and the budget."""
-    days = lines[0].days
+def _style(count: int) -> Any:
+    return Style(
+        background="transparent",
+        plot_background="transparent",
+        colors=COLOURS[:count],
+        font_family="sans-serif",
+        label_font_size=13,
+        major_label_font_size=13,
+        legend_font_size=13,
+        value_font_size=12,
+    )
+
+
+def _options(count: int, height: int) -> dict[str, Any]:
+    return {
+        "js": [],
+        "style": _style(count),
+        "width": 720,
+        "height": height,
+        "show_legend": count > 1,
+        "legend_at_bottom": True,
+        "truncate_label": -1,
+        "truncate_legend": -1,
+        "value_formatter": lambda value: f"{value:,.0f}",
+        "include_x_axis": True,
+        "disable_xml_declaration": False,
+    }
+
+
+def _plain(chart: Any) -> bytes:
+    """Return the picture without the settings that pygal writes for a script of its own, which is not there."""
+    return re.sub(rb"<script.*?</script>", b"", bytes(chart.render()), flags=re.DOTALL)
+
+
+def columns(labels: Sequence[str], *series: tuple[str, Sequence[int]]) -> bytes:
+    """Return an SVG of upright columns, such as of days; where there are many, not each is labelled."""
+    chart = pygal.Bar(
+        **_options(len(series), 260),
+        x_labels_major_every=max(1, -(-len(labels) // 8)),
+        show_minor_x_labels=False,
+    )
+    chart.x_labels = list(labels)
+    for name, values in series:
+        chart.add(name, list(values))
+    return _plain(chart)
+
+
+def bars(labels: Sequence[str], *series: tuple[str, Sequence[int]]) -> bytes:
+    """Return an SVG of lying bars with their names beside them, the first on top."""
+    chart = pygal.HorizontalBar(**_options(len(series), 110 + 34 * max(1, len(labels)) * len(series)))
+    chart.x_labels = list(reversed(labels))
+    for name, values in series:
+        chart.add(name, list(reversed(values)))
+    return _plain(chart)
+
+
+def lines(labels: Sequence[str], *series: tuple[str, Sequence[int | None]]) -> bytes:
+    """Return an SVG of lines from day to day."""
     chart = pygal.Line(
-        js=[],
-        style=STYLE,
-        width=720,
-        height=320,
-        include_x_axis=True,
-        legend_at_bottom=True,
-        x_labels_major_every=max(1, len(days) // 6),
+        **_options(len(series), 280),
+        x_labels_major_every=max(1, -(-len(labels) // 8)),
         show_minor_x_labels=False,
         dots_size=2,
-        truncate_label=-1,
-        truncate_legend=-1,
-        value_formatter=lambda value: f"¥{int(value):,}",
     )
-    chart.x_labels = [f"{day.day.month}-{day.day.day:02d}" for day in days]
-    names = {"low": gettext("低"), "middle": gettext("中"), "high": gettext("高")}
-    for line in lines:
-        chart.add(names[line.name], [(day.committed_fen if claimed else day.total_fen) // 100 for day in line.days])
-    top = lines[-1].days[-1]
-    if budget_fen <= 2 * (top.committed_fen if claimed else top.total_fen):  # further up it would press the lines flat
-        chart.add(
-            gettext("会员预算"), [budget_fen // 100] * len(days), show_dots=False, stroke_style={"dasharray": "6, 4"}
-        )
-    return bytes(chart.render(disable_xml_declaration=False))
+    chart.x_labels = list(labels)
+    for name, values in series:
+        chart.add(name, list(values))
+    return _plain(chart)

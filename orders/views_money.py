@@ -17,6 +17,7 @@ from kernel.idempotency import request_once
 from kernel.ids import as_id
 from kernel.money import fen_of
 from orders import queries
+from orders.queries import queues
 from orders.services import banking, mismatching, paying, reconciling, sending
 from people import queries as people_queries
 
@@ -214,5 +215,6 @@ def reconcile() -> ResponseReturnValue:
         yesterday=(clock.local(now).date() - timedelta(days=1)).isoformat(),
         today=clock.local(now).date().isoformat(),
         problem=problem,
+        proof=queues.proof("reconcile"),
     )
     return page, 422 if problem else 200

@@ -120,12 +120,6 @@ def job(job_id: str) -> ResponseReturnValue:
     return render_template("operator/job.html", job=found)
 
 
-@bp.get("/check")
-def check() -> ResponseReturnValue:
-    """The five conservation rules over the whole database."""
-    return render_template("operator/check.html", breaches=queries.proof())
-
-
 @bp.get("/refunds")
 def refunds() -> ResponseReturnValue:
     """Refunds to decide, and money of bank transfers to send back."""

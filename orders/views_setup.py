@@ -11,7 +11,7 @@ from kernel import clock
 from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError
 from kernel.ids import as_id
-from orders import charts
+from orders import forecast_chart
 from orders.queries import forecast as forecast_queries
 from orders.queries.forecast import Forecast
 from people import queries as people_queries
@@ -53,7 +53,7 @@ def forecast(slug: str) -> ResponseReturnValue:
 def picture(slug: str) -> ResponseReturnValue:
     """The forecast's lines as a picture."""
     campaign, found = voucher_queries.campaign(slug, now=clock.now()), _forecast(slug)
-    drawn = charts.forecast_lines(
+    drawn = forecast_chart.forecast_lines(
         found.lines, budget_fen=campaign.member_budget_fen, claimed=campaign.issue_mode == "claim"
     )
     response = Response(drawn, mimetype="image/svg+xml")

@@ -159,6 +159,11 @@ def merchant_table() -> Subquery:
     ).subquery("merchant_of")
 
 
+def union_of_members() -> Subquery:
+    """Return which union each member belongs to now, as something rooms above can join: member_id, union_id."""
+    return select(Member.id.label("member_id"), Member.union_id).subquery("union_of_members")
+
+
 def stations() -> Sequence[PickupStation]:
     """Return the pickup stations."""
     return db.session.scalars(select(PickupStation).order_by(PickupStation.code)).all()

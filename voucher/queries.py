@@ -231,6 +231,11 @@ def entries_of(voucher_id: int, *, member_id: int | None) -> Sequence[Row[Any]]:
     return ledger_queries.voucher_history(voucher_id)
 
 
+def voucher_owners() -> Subquery:
+    """Return whose each voucher is, as something rooms above can join: id, campaign_id, member_id, revoked_at."""
+    return select(Voucher.id, Voucher.campaign_id, Voucher.member_id, Voucher.revoked_at).subquery("voucher_owners")
+
+
 def totals(campaign_id: int) -> dict[str, int]:
     """Return what became of a campaign's vouchers, in fen, and how many there are; released is all that ever was."""
     row = db.session.execute(

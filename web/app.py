@@ -26,6 +26,7 @@ import orders.api.statements
 import orders.api.union
 import orders.api.webhooks
 import orders.views_choices
+import orders.views_dashboard
 import orders.views_evidence
 import orders.views_grants
 import orders.views_hooks
@@ -39,6 +40,7 @@ import orders.views_setup
 import orders.views_shortages
 import orders.views_statements
 import orders.views_union
+import orders.views_works
 import people.api
 import people.views
 import voucher.api
@@ -110,6 +112,8 @@ PAGE_BLUEPRINTS = (
     orders.views_statements.merchant,
     orders.views_statements.operator,
     orders.views_operator.bp,
+    orders.views_dashboard.bp,
+    orders.views_works.bp,
     orders.views_money.bp,
     orders.views_privacy.own,
     voucher.views.bp,

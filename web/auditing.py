@@ -12,6 +12,7 @@ from kernel.doors import ApiBlueprint, PageBlueprint
 from kernel.ids import as_id
 from kernel.paging import decode_cursor, page_of
 from kernel.schemas import Base, IdField, Instant, Length, Moment, PageArgs
+from orders.queries import queues
 from people import queries as people_queries
 
 api = ApiBlueprint("api_audit", __name__, audience="operator", url_prefix="/api/v1/admin", description="The audit")
@@ -98,11 +99,7 @@ def home() -> ResponseReturnValue:
         "since": _day(request.args.get("since", "")),
         "until": None,
     }
-    return render_template("operator/audit.html", page=_found(wanted), wanted=wanted, broken=_broken())
-
-
-def _broken() -> str | None:
-    return audit.verify()[1] if "verify" in request.args else None
+    return render_template("operator/audit.html", page=_found(wanted), wanted=wanted, proof=queues.proof("verify"))
 
 
 def _day(text: str) -> datetime | None:

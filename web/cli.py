@@ -13,13 +13,12 @@ from flask_migrate import upgrade
 
 from catalog import services as catalog_services
 from finance.settlement import services as settlement
-from kernel import audit as kernel_audit
 from kernel import clock, imports, jobs
 from kernel.db import db
 from kernel.errors import DomainError
-from orders import queries as order_queries
 from orders.queries import money as money_queries
-from orders.services import granting, placing, reconciling, rostering, tending, warning, webhooks
+from orders.queries.queues import PROOF_JOB
+from orders.services import granting, placing, proving, reconciling, rostering, summing, tending, warning, webhooks
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
@@ -31,6 +30,7 @@ from web.settings import ROOT, UnsafeSetting, read
 HANDLERS: dict[str, jobs.Handler] = {
     "issue": voucher_services.issue_job,
     imports.JOB: imports.job(importing.KINDS),
+    PROOF_JOB: proving.run_job,
 }
 
 
@@ -122,12 +122,11 @@ def audit() -> None:
 def verify() -> None:
     """Check the chain of the audit: exit 0, or 1 with its first broken link."""
     with _app().app_context():
-        count, broken = kernel_audit.verify()
-        last = kernel_audit.last_hash()
-    if broken is not None:
-        click.echo(broken)
+        found, said = proving.keep("verify", asked_by=None, now=clock.now())
+    if found:
+        click.echo(found[0])
         sys.exit(1)
-    click.echo(f"{count} entries, the chain is whole, its last hash is {last}")
+    click.echo(f"{said['entries']} entries, the chain is whole, its last hash is {said['last_hash']}")
 
 
 @main.command()
@@ -191,6 +190,7 @@ def sweep() -> None:
         lapsed = granting.lapse_due(now=clock.now())
         done = tending.tend(second_person_fen=read().second_person_fen, now=clock.now())
         closed = settlement.close_due(now=clock.now())
+        summing.advance(now=clock.now(), seconds=60.0)
         click.echo(f"{total} orders expired, {ended} vouchers ended, {lapsed} gifts lapsed, {closed} statements closed")
         click.echo(", ".join(f"{count} {what}" for what, count in done.items()))
 
@@ -199,7 +199,7 @@ def sweep() -> None:
 def check() -> None:
     """Check the conservation rules over the whole database: exit 0, or 1 with each breach."""
     with _app().app_context():
-        breaches = order_queries.proof()
+        breaches, _ = proving.keep("check", asked_by=None, now=clock.now())
     for breach in breaches:
         click.echo(breach)
     if breaches:
@@ -220,12 +220,27 @@ def reconcile(day: Any) -> None:
     with _app().app_context():
         now = clock.now()
         found = reconciling.reconcile(day.date(), now=now) if day else money_queries.compare_lately(now=now)
+        if not day:
+            proving.record("reconcile", [one.text for one in found.differences], now=now)
     for one in found.differences:
         click.echo(one.text)
     if found.differences:
         click.echo(f"{len(found.differences)} differences", err=True)
         sys.exit(1)
     click.echo(f"{found.compared} payments and refunds agree, {found.unchecked} wait for their bank statement")
+
+
+@main.command()
+@click.option("--rebuild", "anew", is_flag=True, help="Count the whole ledger anew, then show that.")
+def summaries(anew: bool) -> None:
+    """Bring the dashboard's summaries up to the ledger's last posting."""
+    with _app().app_context():
+        if anew:
+            click.echo(f"counted {summing.rebuild(now=clock.now())} postings anew")
+            return
+        while not summing.advance(now=clock.now(), seconds=60.0, patience=60.0):
+            pass
+    click.echo("the summaries are up to date")
 
 
 @main.command()
@@ -250,6 +265,7 @@ def worker(until_parent_exits: bool, every: float) -> None:
                     pass
                 tending.tend(second_person_fen=settings.second_person_fen, now=clock.now())
                 reconciling.reconcile_nightly(now=clock.now())
+                summing.tend(now=clock.now())
                 messages.deliver(sender, key=key, now=clock.now())
                 catalog_services.note_low_stocks(now=clock.now())
                 webhooks.note(now=clock.now())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Subquery, func, or_, select
+from sqlalchemy import ColumnElement, Subquery, and_, func, or_, select
 
 from finance.gateway.models import BankLine, Mismatch, Payment, PaymentEventRow, Reconciliation, Refund
 from finance.gateway.rules import ARRIVED, BANK, CURRENCY, Movement
@@ -358,6 +358,34 @@ def for_a_person() -> dict[str, int]:
     unsettled = select(func.count()).where(Mismatch.closed_at.is_(None))
     row = db.session.execute(select(*(one.scalar_subquery() for one in (transfers, lines, refunds, unsettled)))).one()
     return {"transfers": row[0] + row[1], "refunds": row[2], "mismatches": row[3]}
+
+
+def waiting_since() -> dict[str, tuple[int, datetime | None]]:
+    """Return what waits for an operator and since when, by one statement.
+
+    `transfers`, `lines`, `refunds`, `disputes`, `mismatches` (which are no disputes).
+    """
+    dispute = Mismatch.kind == "dispute"
+    waits: dict[str, tuple[Any, ColumnElement[bool]]] = {
+        "transfers": (Payment.created_at, and_(Payment.provider == BANK, Payment.status == "pending")),
+        "lines": (BankLine.imported_at, BankLine.status.in_(OPEN_LINES)),
+        "refunds": (
+            Refund.created_at,
+            and_(Refund.status != "succeeded", or_(Refund.provider == BANK, Refund.status == "failed")),
+        ),
+        "disputes": (Mismatch.opened_at, and_(Mismatch.closed_at.is_(None), dispute)),
+        "mismatches": (Mismatch.opened_at, and_(Mismatch.closed_at.is_(None), ~dispute)),
+    }
+    columns = [
+        column
+        for since, waiting in waits.values()
+        for column in (
+            select(func.count(since)).where(waiting).scalar_subquery(),
+            select(func.min(since)).where(waiting).scalar_subquery(),
+        )
+    ]
+    row = db.session.execute(select(*columns)).one()
+    return {name: (row[2 * at], row[2 * at + 1]) for at, name in enumerate(waits)}
 
 
 def figures() -> dict[str, Any]:

@@ -210,6 +210,15 @@ def count_to_confirm(merchant_id: int | None) -> int:
     return int(db.session.execute(query).scalar_one())
 
 
+def disputed_since() -> tuple[int, datetime | None]:
+    """Return how many statements merchants disputed that nobody answered, and since when the first of them."""
+    query = select(func.count(), func.min(Statement.answered_at)).where(
+        Statement.status == "disputed", Statement.replied_at.is_(None)
+    )
+    count, oldest = db.session.execute(query).one()
+    return count, oldest
+
+
 def total(found: Iterable[StatementView]) -> Figures:
     """Return the sum of statements' figures."""
     return sum((one.figures for one in found), start=Figures())

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, or_, select
+from sqlalchemy import ColumnElement, Row, Select, func, or_, select
 
-from kernel.db import db
+from kernel.db import UtcDateTime, db
 from kernel.errors import NotFound
 from kernel.ids import as_id
 from kernel.paging import Page, page_of
@@ -161,11 +161,28 @@ def parts_of_merchant(
     return Page(items=_views(page.items), next_cursor=page.next_cursor)
 
 
-def parts_for_operator(*, now: datetime, limit: int = 200) -> list[PartView]:
-    """Return what an operator answers: parts a merchant left too long, and those that were appealed."""
+def _for_operator(now: datetime) -> ColumnElement[bool]:
     late = (RefundPart.status == "requested") & (RefundPart.due_at <= now)
     appealed = (RefundPart.status == "declined") & RefundPart.appealed_at.is_not(None) & RefundPart.final.is_(False)
-    query = _parts().where(or_(late, appealed)).order_by(RefundPart.refund_id).limit(limit)
+    return or_(late, appealed)
+
+
+def escalated_since(*, now: datetime) -> tuple[int, datetime | None]:
+    """Return how many parts of refunds an operator has to answer, and since when the first of them does."""
+    since = func.coalesce(RefundPart.appealed_at, RefundPart.due_at, type_=UtcDateTime)
+    count, oldest = db.session.execute(select(func.count(), func.min(since)).where(_for_operator(now))).one()
+    return count, oldest
+
+
+def asked_and_escalated(*, now: datetime) -> list[Select[tuple[int]]]:
+    """Return two statements that count: parts of refunds merchants have to answer, and those an operator has."""
+    asked = select(func.count()).where(RefundPart.status == "requested")
+    return [asked, select(func.count()).select_from(RefundPart).where(_for_operator(now))]
+
+
+def parts_for_operator(*, now: datetime, limit: int = 200) -> list[PartView]:
+    """Return what an operator answers: parts a merchant left too long, and those that were appealed."""
+    query = _parts().where(_for_operator(now)).order_by(RefundPart.refund_id).limit(limit)
     return _views(db.session.execute(query).all())
 
 

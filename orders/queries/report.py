@@ -11,7 +11,7 @@ from finance.ledger import rules as ledger
 from finance.settlement import queries as settlement_queries
 from kernel.db import db, snapshot
 from orders.models import Order, OrderLine
-from orders.queries import grants
+from orders.queries import grants, summaries
 from orders.rules import REFUNDABLE, UNION_BUYER
 from people import queries as people_queries
 from voucher import queries as voucher_queries
@@ -219,5 +219,11 @@ def proof() -> list[str]:
 
 
 def all_breaches() -> list[str]:
-    """Return every breach of the five conservation rules, and of statements, as the caller's transaction sees them."""
-    return [*voucher_queries.breaches(), *catalog_queries.breaches(), *breaches(), *settlement_queries.breaches()]
+    """Return every breach of the five rules, of statements and of summaries, as the caller's transaction sees them."""
+    return [
+        *voucher_queries.breaches(),
+        *catalog_queries.breaches(),
+        *breaches(),
+        *settlement_queries.breaches(),
+        *summaries.breaches(),
+    ]

@@ -156,6 +156,10 @@ def busy(world):
             "/admin/campaigns/spring/issue",
             "/admin/transfers",
             "/admin/check",
+            "/admin/queues",
+            "/admin/jobs",
+            "/admin/campaigns/spring/dashboard",
+            "/admin/campaigns/spring/assisted",
         ],
     }
 

@@ -151,5 +151,6 @@ def test_from_a_faulty_roster_to_the_signed_sheet(browser, address):
     with zipfile.ZipFile(dossier.value.path()) as archive:
         assert archive.namelist()[0] == "0-contents.pdf"
     operator.goto(f"{address}/admin/check")
-    expect(operator.get_by_text("五条守恒规则全部成立")).to_be_visible()
+    operator.get_by_role("button", name="现在核账").click()
+    expect(operator.get_by_text("五条守恒规则全部成立")).to_be_visible(timeout=60_000)
     assert re.fullmatch(r"\d+", number)
