@@ -1,25 +1,14 @@
 """Pictures drawn from figures, on the server, with nothing that runs."""
 
-import sys
 from collections.abc import Sequence
 from datetime import date
 
 import pygal
 from flask_babel import gettext
-from pygal.style import Style
 
-# pygal finds its map plugins by an import hook of a form that Python no longer knows, and every later import that looks
-# through the hooks is warned of it. We draw no maps.
-sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
+from kernel import charts
 
-STYLE = Style(
-    background="transparent",
-    plot_background="transparent",
-    colors=("#b3261e",),
-    font_family="sans-serif",
-    label_font_size=13,
-    major_label_font_size=13,
-)
+STYLE = charts.style(("#b3261e",))
 
 
 def stock_history(days: Sequence[tuple[date, int]]) -> bytes:

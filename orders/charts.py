@@ -5,30 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import pygal
-from pygal.style import Style
 
-import catalog.charts  # noqa: F401  # it takes pygal's import hook out
+from kernel import charts
 
 COLOURS = ("#b3261e", "#c8963e", "#2f6b2a")
-
-
-def _style(count: int) -> Any:
-    return Style(
-        background="transparent",
-        plot_background="transparent",
-        colors=COLOURS[:count],
-        font_family="sans-serif",
-        label_font_size=13,
-        major_label_font_size=13,
-        legend_font_size=13,
-        value_font_size=12,
-    )
 
 
 def _options(count: int, height: int) -> dict[str, Any]:
     return {
         "js": [],
-        "style": _style(count),
+        "style": charts.style(COLOURS[:count]),
         "width": 720,
         "height": height,
         "show_legend": count > 1,

@@ -4,20 +4,11 @@ from collections.abc import Sequence
 
 import pygal
 from flask_babel import gettext
-from pygal.style import Style
 
-from catalog import charts
+from kernel import charts
 from voucher.forecast import Line
 
-STYLE = Style(
-    background="transparent",
-    plot_background="transparent",
-    colors=("#8a6d1b", "#b3261e", "#5b1a52", "#444444"),
-    font_family=charts.STYLE.font_family,
-    label_font_size=13,
-    major_label_font_size=13,
-    legend_font_size=13,
-)
+STYLE = charts.style(("#8a6d1b", "#b3261e", "#5b1a52", "#444444"))
 
 
 def forecast_lines(lines: Sequence[Line], *, budget_fen: int, claimed: bool) -> bytes:

@@ -5,6 +5,7 @@ import json
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,7 +86,7 @@ class Shared:
     notes: dict[str, int] = field(default_factory=dict)
 
 
-class Client:
+class Client(ABC):
     """Somebody with a token, a history, and dice of their own."""
 
     def __init__(self, shared: Shared, name: str, token: str) -> None:
@@ -103,9 +104,9 @@ class Client:
         finally:
             self.history.close()
 
+    @abstractmethod
     def act(self) -> None:
         """Do one thing."""
-        raise NotImplementedError
 
     def rest(self, seconds: float) -> None:
         """Wait, or until the run ends."""
