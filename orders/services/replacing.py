@@ -281,7 +281,10 @@ def _replace_held(
 
 
 def _people_over(order_id: int, pack_id: int, left: int) -> list[Recipient]:
-    """Return who cannot get a pack of which an order has only so many `left`: who chose last, or not at all, first."""
+    """Return who cannot get a pack of which an order has only so many `left`: who chose last, or not at all, first.
+
+    Raises StateConflict where no whole persons make up what is missing.
+    """
     people = list(
         db.session.scalars(
             select(Recipient)
@@ -296,6 +299,9 @@ def _people_over(order_id: int, pack_id: int, left: int) -> list[Recipient]:
         if 0 < one.quantity <= over:
             moved.append(one)
             over -= one.quantity
+    if over > 0:
+        # Nobody is given part of what the roster says, so that goods and sign-off sheet say the same.
+        raise StateConflict("名单中有人一人领多份，缺的份数凑不成整人，无法只换一部分。请为缺货的份数申请退款。")
     return moved
 
 

@@ -275,6 +275,24 @@ def test_of_a_part_that_is_short_who_chose_last_is_asked(world):
     assert world.breaches() == []
 
 
+def test_nobody_is_given_part_of_what_the_roster_says(world):
+    number = world.call(OFFICER, "POST", "/bulk/orders", world.lines(("A150", 3))).json["number"]
+    path = f"/bulk/orders/{number}"
+    people = [{**PEOPLE[0], "quantity": 3, "pack_id": world.packs["A150"]}]
+    assert world.call(OFFICER, "PUT", f"{path}/roster", {"recipients": people}).json["accepted"] == 1
+    world.call(OFFICER, "POST", f"{path}/submit")
+    assert world.call(APPROVER, "POST", f"{path}/approve").json["status"] == "approved"
+    pay(world, path)
+    short_of(world, path, "A150", 1)
+    before = world.call(OFFICER, "GET", path).json, world.stock("A150"), world.stock("B150"), texts(world)
+    refused = swap_for(world, path, "A150", "B150")
+    assert (refused.status_code, refused.json["code"]) == (409, "state_conflict")
+    assert (world.call(OFFICER, "GET", path).json, world.stock("A150"), world.stock("B150"), texts(world)) == before
+    short_of(world, path, "A150", 3)
+    assert swap_for(world, path, "A150", "B150").status_code == 200, "whole persons are replaced"
+    assert world.breaches() == []
+
+
 def test_a_shortage_is_taken_back_and_none_is_said_of_what_has_left(world):
     path = approved(world, ("A150", 3))
     pay(world, path)
