@@ -17,6 +17,12 @@ def new_id() -> int:
     return (int(time.time() * 1000) - _EPOCH_MS) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
 
 
+def new_ids(count: int) -> range:
+    """Return as many new ids, one after the other from one that is new: of many random ones two might be the same."""
+    first = new_id()
+    return range(first, first + count)
+
+
 def new_secret(prefix: str = "") -> str:
     """Return an unguessable text of 192 bits."""
     return prefix + secrets.token_urlsafe(24)

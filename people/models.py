@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import Base, Id, UtcDateTime
@@ -204,7 +204,7 @@ class Message(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     phone: Mapped[str] = mapped_column(String(20), index=True)
     kind: Mapped[str] = mapped_column(String(20))
-    sealed: Mapped[str] = mapped_column(String(500))
+    sealed: Mapped[str] = mapped_column(Text)
     status: Mapped[str] = mapped_column(String(12))
     tries: Mapped[int] = mapped_column(default=0)
     error: Mapped[str] = mapped_column(String(200), default="")

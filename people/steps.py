@@ -7,7 +7,7 @@ from sqlalchemy import delete, insert, select, update
 
 from kernel.db import db
 from kernel.errors import NotFound, StateConflict
-from kernel.ids import new_id
+from kernel.ids import new_ids
 from kernel.sealing import seal
 from people.models import (
     ApiToken,
@@ -28,9 +28,10 @@ NOTICE = "notice"  # a text message that is no one-time code
 
 def write_notices(notices: Iterable[tuple[str, str]], *, key: str, now: datetime) -> int:
     """Have text messages sent, (phone, text) each, in the caller's transaction; return how many."""
+    told = list(notices)
     rows = [
         {
-            "id": new_id(),
+            "id": message_id,
             "phone": phone,
             "kind": NOTICE,
             "sealed": seal(text, key=key, purpose="code"),
@@ -38,7 +39,7 @@ def write_notices(notices: Iterable[tuple[str, str]], *, key: str, now: datetime
             "send_at": now,
             "made_at": now,
         }
-        for phone, text in notices
+        for message_id, (phone, text) in zip(new_ids(len(told)), told, strict=True)
     ]
     if rows:
         db.session.execute(insert(Message), rows)
