@@ -7,7 +7,7 @@ help: ## show what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 TRANSLATED := web/translations/en/LC_MESSAGES/messages
-ROOMS := kernel people finance voucher catalog orders web
+ROOMS := kernel people finance voucher catalog voices orders web
 
 .venv/.installed: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

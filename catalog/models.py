@@ -23,13 +23,15 @@ LOW_STOCK = 20
 class GiftPack(Base):
     """礼包: products sold together at the price of its tier (fen). On sale in every campaign that has the tier.
 
-    `picture` is a file of ours (a path under static) or an upload's name (kernel.pictures).
+    `picture` is a file of ours (a path under static) or an upload's name (kernel.pictures). `rating_count` and
+    `rating_stars` sum up its ratings, kept by those who write them, so that no list has to count.
     """
 
     __tablename__ = "gift_packs"
     __table_args__ = (
         CheckConstraint("price_fen > 0", name="price"),
         CheckConstraint("alert_below >= 0", name="alert_below"),
+        CheckConstraint("rating_stars BETWEEN rating_count AND 5 * rating_count", name="rating"),
         CheckConstraint("status IN ('pending', 'on_sale', 'off_sale', 'rejected')", name="status"),
         Index("ix_gift_packs_listing", "status", "price_fen", "id"),
     )
@@ -48,6 +50,8 @@ class GiftPack(Base):
     alert_below: Mapped[int] = mapped_column(default=LOW_STOCK, server_default=str(LOW_STOCK))
     status: Mapped[str] = mapped_column(String(12))
     reject_reason: Mapped[str | None] = mapped_column(String(200))
+    rating_count: Mapped[int] = mapped_column(default=0, server_default="0")
+    rating_stars: Mapped[int] = mapped_column(default=0, server_default="0")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

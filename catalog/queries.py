@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Row, Select, Subquery, func, select, union_all
 
 from catalog.models import LOW_STOCK, GiftPack, LowStock, PackChange, PackContent, Stock
-from catalog.rules import days_left
+from catalog.rules import NOT_RATED, RatingSummary, days_left, rating_summary
 from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
 from kernel.clock import local, start_of_day
@@ -82,6 +82,7 @@ class PackView:
     reject_reason: str | None = None
     bulk_share: int | None = None
     bulk_taken: int = 0
+    rating: RatingSummary = NOT_RATED
 
     def to(self, channel: str | None) -> "PackView":
         """Return the pack with what is available to a channel ('member' or 'bulk'), where its stock is split."""
@@ -296,6 +297,7 @@ def _views(query: Select[tuple[GiftPack, Stock]]) -> list[PackView]:
             on_hand=row.Stock.taken_in - row.Stock.shipped,
             alert_below=row.GiftPack.alert_below,
             reject_reason=row.GiftPack.reject_reason,
+            rating=rating_summary(count=row.GiftPack.rating_count, stars=row.GiftPack.rating_stars),
         )
         for row in rows
     ]
@@ -338,6 +340,22 @@ def packs_by_id(pack_ids: Iterable[int], *, channel: str | None = None) -> dict[
     """Return packs by id, whatever their state: what a cart or a bulk order shows, as a channel sees them."""
     query, _ = _packs()
     return {view.id: view.to(channel) for view in _views(query.where(GiftPack.id.in_(set(pack_ids))))}
+
+
+def names_of(pack_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
+    """Return packs' names, Chinese and English, whatever their state."""
+    rows = db.session.execute(
+        select(GiftPack.id, GiftPack.name, GiftPack.name_en).where(GiftPack.id.in_(sorted(pack_ids)))
+    )
+    return {pack_id: (name, name_en or name) for pack_id, name, name_en in rows}
+
+
+def rating_sums() -> dict[int, tuple[int, int]]:
+    """Return the ratings kept for each pack that has any: how many, and their stars in all."""
+    rows = db.session.execute(
+        select(GiftPack.id, GiftPack.rating_count, GiftPack.rating_stars).where(GiftPack.rating_count != 0)
+    )
+    return {pack_id: (count, stars) for pack_id, count, stars in rows}
 
 
 def taken_by_unions() -> dict[int, int]:

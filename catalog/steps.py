@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Executable, and_, bindparam, case, func, o
 from catalog.models import GiftPack, Stock
 from finance.ledger import rules as ledger
 from finance.ledger.rules import Posting
-from kernel.db import Id, db
+from kernel.db import Id, db, rows_changed
 from kernel.errors import DomainError
 from kernel.statements import Statement, change
 
@@ -133,6 +133,16 @@ def write_off(quantities: Mapping[int, int]) -> None:
 def ship(quantities: Mapping[int, int]) -> None:
     """What was sold leaves the merchant's hands."""
     _move(_SHIP, quantities)
+
+
+def note_rating(pack_id: int, *, count: int, stars: int) -> None:
+    """Add to a pack's ratings: so many more, and their stars (fewer, where one was changed)."""
+    adding = (
+        update(GiftPack)
+        .where(GiftPack.id == pack_id)
+        .values(rating_count=GiftPack.rating_count + count, rating_stars=GiftPack.rating_stars + stars)
+    )
+    assert rows_changed(adding) == 1, "a rated pack is never deleted"
 
 
 def _move(statement: Statement, quantities: Mapping[int, int], **asked: Any) -> None:

@@ -45,6 +45,15 @@ def start_of_day(day: date) -> datetime:
     return datetime.combine(day, time(), tzinfo=SHANGHAI).astimezone(UTC)
 
 
+def last_day(end: datetime) -> date:
+    """Return the last local day before an exclusive end.
+
+    >>> last_day(start_of_day(date(2027, 1, 28)))
+    datetime.date(2027, 1, 27)
+    """
+    return local(end - timedelta(seconds=1)).date()
+
+
 def days_from(moment: datetime, days: int) -> datetime:
     """Return the start of the local day `days` days after the day of `moment`.
 

@@ -99,6 +99,15 @@ class Text(fields.String):
         return text.strip()
 
 
+class Lines(Text):
+    """Text of several lines: a line's end is the only control character in it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        whole = fields.String._deserialize(self, value, attr, data, **kwargs).replace("\r\n", "\n")
+        every = [super(Lines, self)._deserialize(line, attr, data, **kwargs) for line in whole.split("\n")]
+        return "\n".join(every).strip()
+
+
 class IdField(fields.Field[int]):
     """An id: text outside, a number inside."""
 
@@ -142,6 +151,11 @@ class Day(fields.Date):
 def text(maximum: int, *, minimum: int = 1, required: bool = True, **options: Any) -> Text:
     """Return a text field of bounded length."""
     return Text(required=required, validate=Length(min=minimum, max=maximum), **options)
+
+
+def lines(maximum: int, *, minimum: int = 1, required: bool = True, **options: Any) -> Lines:
+    """Return a field for text of several lines, of bounded length."""
+    return Lines(required=required, validate=Length(min=minimum, max=maximum), **options)
 
 
 def fen(*, required: bool = True, minimum: int = 0, **options: Any) -> fields.Integer:

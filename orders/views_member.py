@@ -25,7 +25,8 @@ from orders.queries import why as why_queries
 from orders.rules import MEMBER_BUYER, REFUNDABLE, Line, Wanted
 from orders.services import events, fulfilment, paying, pickup, placing, refunding
 from orders.views_pickup import qr_of
-from people import queries as people_queries
+from orders.views_stations import stations_near
+from voices import queries as voice_queries
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
 from voucher.queries import CampaignView
@@ -97,13 +98,32 @@ def home() -> ResponseReturnValue:
         chosen={name: args[name] for name in FILTERS if args.get(name)},
         categories=CATEGORIES,
         days_left=(campaign.ends_at - clock.now()).days + 1 if campaign else 0,
+        announcements=voice_queries.announcements(
+            now=clock.now(), campaign_id=campaign.id if campaign else None, limit=3
+        ),
     )
 
 
 @shop.get("/packs/<pack_id>")
 def pack(pack_id: str) -> ResponseReturnValue:
     """One pack."""
-    return render_template("member/pack.html", pack=catalog_queries.pack(as_id(pack_id)), campaign=_campaign())
+    return pack_page(pack_id)
+
+
+def pack_page(pack_id: str, *, form: Any = None, errors: Any = None, status: int = 200) -> ResponseReturnValue:
+    """Show a pack with its ratings and answers; `form` is a question that was not taken, `errors` why."""
+    found = catalog_queries.pack(as_id(pack_id))
+    page = render_template(
+        "member/pack.html",
+        pack=found,
+        campaign=_campaign(),
+        ratings=voice_queries.words_on_pack(found.id, limit=20),
+        questions=voice_queries.questions_on_pack(found.id, limit=20, now=clock.now()),
+        answer_hours=max(1, current_app.config["HUIGONG"].answer_seconds // 3600),
+        form=form or {},
+        errors=errors or {},
+    )
+    return page, status
 
 
 def _cart() -> list[Wanted]:
@@ -159,8 +179,10 @@ def change_cart() -> ResponseReturnValue:
 
 @bp.get("/checkout")
 def checkout() -> ResponseReturnValue:
-    """Ask where the order goes."""
-    return _checkout_page({}, {}, secrets.token_urlsafe(18))
+    """Ask where the order goes; a station chosen on the map is chosen here."""
+    station = as_id(request.args.get("station_id", ""))
+    form = {"kind": "pickup", "station_id": str(station)} if station is not None else {}
+    return _checkout_page(form, {}, secrets.token_urlsafe(18))
 
 
 def _checkout_page(
@@ -177,7 +199,7 @@ def _checkout_page(
         "member/checkout.html",
         priced=priced,
         campaign=campaign,
-        stations=people_queries.stations(),
+        **stations_near(form.get("near", ""), listed=5),
         form=form,
         errors=errors,
         key=key,
@@ -193,6 +215,9 @@ def place() -> ResponseReturnValue:
     """Place the order at the price that was shown."""
     form = request.form
     key = form.get("idempotency_key", "") or secrets.token_urlsafe(18)
+    if "find" in form:
+        # Asks for the stations near a place: nothing is placed, what was typed stays.
+        return _checkout_page(form, {}, key)
     campaign = _campaign()
     body = {
         "campaign": campaign.slug if campaign else "-",

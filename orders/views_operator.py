@@ -20,6 +20,7 @@ from orders.queries import refunds as refund_queries
 from orders.queries import unions as union_queries
 from orders.services import refunding
 from people import queries as people_queries
+from voices import queries as voice_queries
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
 
@@ -50,6 +51,8 @@ def home() -> ResponseReturnValue:
         to_decide=len(refund_queries.parts_for_operator(now=clock.now())) + waiting["refunds"],
         mismatches=waiting["mismatches"],
         faults=len(union_queries.open_faults()),
+        questions_open=voice_queries.count_open(now=clock.now()),
+        words_waiting=voice_queries.count_waiting_words(),
     )
 
 

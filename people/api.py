@@ -6,7 +6,7 @@ from marshmallow import fields
 
 from kernel.doors import ApiBlueprint, tagged, who
 from kernel.paging import decode_cursor, part_of
-from kernel.schemas import Base, IdField, PageArgs, page
+from kernel.schemas import Base, IdField, Length, PageArgs, page
 from people import queries
 from people.rules import masked
 
@@ -23,6 +23,18 @@ class Station(Base):
     name = fields.String()
     address = fields.String()
     hours = fields.String()
+    district = fields.String()
+    services = fields.String()
+    phone = fields.String()
+    lat_e6 = fields.Integer(allow_none=True)
+    lon_e6 = fields.Integer(allow_none=True)
+    distance_m = fields.Integer(allow_none=True)
+
+
+class StationArgs(PageArgs):
+    """Which stations first: `near` is a district, or a part of a name or an address."""
+
+    near = fields.String(load_default="", validate=Length(max=100))
 
 
 @signed_in.route("/me")
@@ -43,10 +55,15 @@ def me() -> Any:
 
 
 @everyone.route("/stations")
-@everyone.arguments(PageArgs, location="query")
+@everyone.arguments(StationArgs, location="query")
 @everyone.response(200, page(Station))
 def stations(args: dict[str, Any]) -> Any:
-    """List the pickup stations."""
+    """List the pickup stations that are open; with `near`, the nearest first and how far each is (metres)."""
     after = decode_cursor(args["cursor"])
-    found = part_of(queries.stations(), limit=args["limit"], after=after, key=lambda row: row.id)
+    near, _ = queries.nearest_stations(near=args["near"])
+    rows = [{**{name: getattr(one.station, name) for name in _FIELDS}, "distance_m": one.distance_m} for one in near]
+    found = part_of(rows, limit=args["limit"], after=after, key=lambda row: int(row["id"]))
     return tagged(page(Station)().dump(found))
+
+
+_FIELDS = ("id", "name", "address", "hours", "district", "services", "phone", "lat_e6", "lon_e6")

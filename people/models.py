@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, String, Text, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kernel.db import Base, Id, UtcDateTime
@@ -104,15 +104,31 @@ class SeatRow(Base):
 
 
 class PickupStation(Base):
-    """自提点: where a member can collect instead of having a pack shipped."""
+    """自提点: where a member can collect instead of having a pack shipped. A closed one is offered to nobody.
+
+    Its position (WGS-84) is kept in millionths of a degree; both or none.
+    """
 
     __tablename__ = "pickup_stations"
+    __table_args__ = (
+        CheckConstraint(
+            "(lat_e6 IS NULL AND lon_e6 IS NULL) OR (lat_e6 BETWEEN -90000000 AND 90000000"
+            " AND lon_e6 BETWEEN -180000000 AND 180000000)",
+            name="position",
+        ),
+    )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     code: Mapped[str] = mapped_column(String(20), unique=True)
     name: Mapped[str] = mapped_column(String(80))
     address: Mapped[str] = mapped_column(String(200))
     hours: Mapped[str] = mapped_column(String(120), default="")
+    district: Mapped[str] = mapped_column(String(40), default="", server_default="")
+    services: Mapped[str] = mapped_column(String(200), default="", server_default="")
+    phone: Mapped[str] = mapped_column(String(30), default="", server_default="")
+    lat_e6: Mapped[int | None]
+    lon_e6: Mapped[int | None]
+    is_open: Mapped[bool] = mapped_column(default=True, server_default=true())
 
 
 class SignInCode(Base):

@@ -1,5 +1,6 @@
 """Reads about people and organizations."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -8,6 +9,7 @@ from typing import Any
 from sqlalchemy import BindParameter, ColumnElement, Row, ScalarSelect, Select, Subquery, bindparam, func, or_, select
 
 from kernel.db import UtcDateTime, db
+from kernel.errors import NotFound
 from kernel.ids import digest
 from kernel.sealing import unseal
 from kernel.statements import Statement, change, fetch
@@ -25,6 +27,7 @@ from people.models import (
     SeatRow,
     SignIn,
 )
+from people.places import Position, centre, metres_between
 from people.rules import Identity, Seat, masked
 
 _WHO = (
@@ -164,19 +167,83 @@ def union_of_members() -> Subquery:
     return select(Member.id.label("member_id"), Member.union_id).subquery("union_of_members")
 
 
-def stations() -> Sequence[PickupStation]:
-    """Return the pickup stations."""
-    return db.session.scalars(select(PickupStation).order_by(PickupStation.code)).all()
+def stations(*, closed: bool = False) -> Sequence[PickupStation]:
+    """Return the pickup stations that are open, or all."""
+    query = select(PickupStation).order_by(PickupStation.district, PickupStation.id)
+    if not closed:
+        query = query.where(PickupStation.is_open)
+    return db.session.scalars(query.execution_options(populate_existing=True)).all()
 
 
 def station(station_id: int) -> PickupStation | None:
-    """Return a pickup station."""
-    return db.session.get(PickupStation, station_id)
+    """Return a pickup station that is open."""
+    query = select(PickupStation).where(PickupStation.id == station_id, PickupStation.is_open)
+    return db.session.scalar(query.execution_options(populate_existing=True))
+
+
+def station_for_operator(station_id: int | None) -> PickupStation:
+    """Return a pickup station, open or closed; raise NotFound."""
+    query = select(PickupStation).where(PickupStation.id == station_id)
+    found = db.session.scalar(query.execution_options(populate_existing=True))
+    if found is None:
+        raise NotFound("没有这个自提点。")
+    return found
 
 
 def station_name(station_id: BindParameter[int]) -> ScalarSelect[str | None]:
-    """Return a pickup station's name as something a statement of a room above can carry."""
-    return select(PickupStation.name).where(PickupStation.id == station_id).scalar_subquery()
+    """Return an open pickup station's name as something a statement of a room above can carry."""
+    return select(PickupStation.name).where(PickupStation.id == station_id, PickupStation.is_open).scalar_subquery()
+
+
+@dataclass(frozen=True)
+class Near:
+    """A pickup station and how far it is in metres; None where nobody said from where, or it has no position."""
+
+    station: PickupStation
+    distance_m: int | None
+
+    @property
+    def position(self) -> Position | None:
+        """Where it is."""
+        row = self.station
+        return None if row.lat_e6 is None or row.lon_e6 is None else Position(row.lat_e6, row.lon_e6)
+
+
+def nearest_stations(*, near: str = "", here: Position | None = None) -> tuple[list[Near], Position | None]:
+    """Return the open stations, the nearest first, and the place they are near to.
+
+    The place is `here`, or the middle of the stations whose district, name or address has the words of `near`; these
+    stand first. Nothing of it is kept.
+    """
+    found = [Near(row, None) for row in stations()]
+    words = unicodedata.normalize("NFKC", near).lower().split()[:5]
+
+    def matches(one: Near) -> bool:
+        text = f"{one.station.district} {one.station.name} {one.station.address}".lower()
+        return bool(words) and all(word in text for word in words)
+
+    if here is None:
+        here = centre([one.position for one in found if matches(one) and one.position is not None])
+    if here is not None:
+        place = here
+        found = [
+            Near(one.station, None if one.position is None else metres_between(place, one.position)) for one in found
+        ]
+    order = {one.station.id: index for index, one in enumerate(found)}
+    found.sort(
+        key=lambda one: (
+            not matches(one),
+            one.distance_m is None,
+            one.distance_m or 0,
+            order[one.station.id],
+        )
+    )
+    return found, here
+
+
+def districts() -> list[str]:
+    """Return the districts that have an open station."""
+    return sorted({row.district for row in stations() if row.district})
 
 
 _LOCK_MEMBER = Statement(

@@ -23,7 +23,9 @@ import orders.api.papers
 import orders.api.setup
 import orders.api.shortages
 import orders.api.statements
+import orders.api.stations
 import orders.api.union
+import orders.api.voices
 import orders.api.webhooks
 import orders.views_choices
 import orders.views_dashboard
@@ -39,10 +41,14 @@ import orders.views_privacy
 import orders.views_setup
 import orders.views_shortages
 import orders.views_statements
+import orders.views_stations
 import orders.views_union
+import orders.views_voices
 import orders.views_works
 import people.api
 import people.views
+import voices.api
+import voices.views
 import voucher.api
 import voucher.views
 from catalog.rules import picture_path
@@ -88,6 +94,12 @@ API_BLUEPRINTS = (
     orders.api.hooks.bp,
     orders.api.statements.merchant,
     orders.api.statements.operator,
+    voices.api.everyone,
+    voices.api.merchant,
+    voices.api.operator,
+    orders.api.voices.member,
+    orders.api.voices.everyone,
+    orders.api.stations.operator,
     auditing.api,
     importing.api,
 )
@@ -124,6 +136,13 @@ PAGE_BLUEPRINTS = (
     orders.views_grants.member,
     people.views.account,
     people.views.seats,
+    voices.views.everyone,
+    voices.views.merchant,
+    voices.views.operator,
+    orders.views_voices.search_page,
+    orders.views_voices.member,
+    orders.views_stations.everyone,
+    orders.views_stations.operator,
     auditing.pages,
     importing.pages,
     health.bp,

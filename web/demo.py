@@ -9,8 +9,11 @@ from python_calamine import CalamineWorkbook
 from catalog import services as catalog_services
 from kernel import clock
 from kernel.errors import NotFound
+from people import queries as people_queries
 from people.rules import APPROVER, MERCHANT, OFFICER, OPERATOR
 from people.services import arrivals
+from voices import queries as voice_queries
+from voices import services as voice_services
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
 from web.settings import ROOT
@@ -107,7 +110,22 @@ def load(*, now: datetime) -> dict[str, int]:
     )
     made["campaigns"] = _campaign(campaign, now=now)
     made["vouchers"] = _vouchers(campaign["slug"], now=now)
+    made["announcements"] = _announcements(campaign, now=now)
     return made
+
+
+def _announcements(campaign: dict[str, Any], *, now: datetime) -> int:
+    """Write the campaign's announcements where there is none yet, by its first operator."""
+    if voice_queries.all_announcements(limit=1).items:
+        return 0
+    operator = people_queries.by_phone(campaign["operators"][0]["phone"])
+    assert operator is not None
+    found = voucher_queries.campaign(campaign["slug"], now=now)
+    for row in campaign["announcements"]:
+        texts = {name: row[name] for name in ("title", "title_en", "body", "body_en")}
+        period = {"starts_at": now, "ends_at": found.ends_at, "is_pinned": row["pinned"], "campaign_id": found.id}
+        voice_services.announce(announcement_id=None, details={**texts, **period}, actor_id=operator.person_id, now=now)
+    return len(campaign["announcements"])
 
 
 def _day(value: Any) -> date | None:

@@ -54,6 +54,8 @@ NAMES = (
     "HUIGONG_INVOICES_PER_ORDER",
     "HUIGONG_CATALOG_SECONDS",
     "HUIGONG_IMPORT_MEGABYTES",
+    "HUIGONG_ANSWER_SECONDS",
+    "HUIGONG_WORDS_PER_PERSON",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -107,6 +109,8 @@ class Settings:
     invoices_per_order: int = 3
     catalog_seconds: int = 0
     import_megabytes: int = 200
+    answer_seconds: int = 86400
+    words_per_person: int = 30
 
     @property
     def production(self) -> bool:
@@ -172,6 +176,8 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         invoices_per_order=_whole(environ, "HUIGONG_INVOICES_PER_ORDER", 3, least=1),
         catalog_seconds=_whole(environ, "HUIGONG_CATALOG_SECONDS", 1 if production else 0, least=0),
         import_megabytes=_whole(environ, "HUIGONG_IMPORT_MEGABYTES", 200, least=1),
+        answer_seconds=_whole(environ, "HUIGONG_ANSWER_SECONDS", 86400, least=60),
+        words_per_person=_whole(environ, "HUIGONG_WORDS_PER_PERSON", 30, least=1),
     )
     if production:
         _refuse_unsafe(settings, environ)

@@ -1,5 +1,6 @@
 """A person's own data (PIPL): the copy they can take away, and its erasure while the ledger stays whole."""
 
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -8,12 +9,15 @@ from sqlalchemy import delete, select, update
 from kernel import audit, idempotency
 from kernel.db import db, transaction
 from kernel.errors import StateConflict
+from kernel.paging import Page
 from orders import queries, schemas
 from orders.models import Order, Recipient, RosterUpload
 from orders.queries import unions as union_queries
 from people import queries as people_queries
 from people import steps as people_steps
 from people.rules import Identity
+from voices import queries as voice_queries
+from voices import steps as voice_steps
 from voucher import queries as voucher_queries
 
 ROSTER_FIELDS = (
@@ -24,18 +28,13 @@ OPEN = ("pending_payment", "paid", "fulfilling")
 
 
 def copy_of(identity: Identity, *, now: datetime) -> dict[str, Any]:
-    """Return all that is kept of a member: person, sign-ins, tokens, vouchers with their history, orders, rosters.
+    """Return all that is kept of a member: person, sign-ins, tokens, vouchers, orders, rosters, what they said.
 
     Of rosters unions put, the rows with the member's own phone, and nobody else's.
     """
-    member_id, before = identity.member_id, None
-    orders: list[Any] = []
-    while True:
-        page = queries.orders_of_member(member_id, limit=100, before=before, now=now)
-        orders += page.items
-        if page.next_cursor is None:
-            break
-        before = page.items[-1].id
+    member_id = identity.member_id
+    orders = list(_every(queries.orders_of_member, member_id, now=now))
+    questions, ratings = voice_queries.all_said_by(member_id)
     union = people_queries.union(identity.member_union_id)
     own = voucher_queries.vouchers_of(member_id, now=now)
     copy = {
@@ -61,6 +60,30 @@ def copy_of(identity: Identity, *, now: datetime) -> dict[str, Any]:
             }
             for voucher in own
         ],
+        "questions": [
+            {
+                "about_pack": one.pack_id,
+                "about_order": one.order_id,
+                "question": one.words,
+                "asked_at": one.asked_at,
+                "answer": one.answer,
+                "answered_at": one.answered_at,
+                "shown_to_all": one.published_at is not None,
+            }
+            for one in questions
+        ],
+        "ratings": [
+            {
+                "order": one.order_id,
+                "line": one.line_no,
+                "pack": one.pack_id,
+                "stars": one.stars,
+                "words": one.words,
+                "status": one.status,
+                "rated_at": one.rated_at,
+            }
+            for one in ratings
+        ],
         "orders": [{**schemas.Order().dump(order), "delivery": order.delivery} for order in orders],
         "rosters": [
             {
@@ -75,6 +98,16 @@ def copy_of(identity: Identity, *, now: datetime) -> dict[str, Any]:
     with transaction():
         audit.record("data.download", f"member:{member_id}", actor_id=identity.person_id, now=now)
     return copy
+
+
+def _every(read: Callable[..., Page[Any]], member_id: int | None, **how: Any) -> Iterator[Any]:
+    before = None
+    while True:
+        page = read(member_id, limit=100, before=before, **how)
+        yield from page.items
+        if page.next_cursor is None:
+            return
+        before = page.items[-1].id
 
 
 def erase(*, member_id: int | None, reason: str, actor_id: int, now: datetime) -> None:
@@ -101,6 +134,8 @@ def erase(*, member_id: int | None, reason: str, actor_id: int, now: datetime) -
             .where(Recipient.phone == phone)
             .values(name=people_steps.ERASED, phone="", employee_no="", department="", address="", delivery=None)
         )
+        if member_id is not None:
+            voice_steps.forget_author(member_id, erased=people_steps.ERASED)
         # Rosters with faults are kept as they came, for a day at most: whoever is erased may stand on one.
         db.session.execute(delete(RosterUpload))
         idempotency.forget(person_id)

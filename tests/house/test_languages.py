@@ -13,7 +13,7 @@ from web.languages import NOT_FOR_PEOPLE, chinese_in
 from web.settings import ROOT
 
 CATALOGUE = ROOT / "web" / "translations" / "en" / "LC_MESSAGES" / "messages.po"
-ROOMS = ("kernel", "people", "finance", "voucher", "catalog", "orders", "web")
+ROOMS = ("kernel", "people", "finance", "voucher", "catalog", "voices", "orders", "web")
 CHINESE = re.compile("[\u4e00-\u9fff]+")
 M1 = "13800000001"
 # What is nobody's to translate: the language's own name, seals, and the data the test made.
@@ -133,9 +133,34 @@ def busy(world):
     chosen, own, board = choosing(world)
     pack = world.packs["A150"]
     return world, {
-        None: ["/", f"/packs/{pack}", "/sign-in", "/sign-in/staff", "/outbox", "/nowhere", own, board],
-        M1: ["/", f"/packs/{pack}", "/cart", "/checkout", "/orders", "/vouchers", "/account/"]
-        + [f"/orders/{number}" for number in (paid, cancelled, waiting)],
+        None: [
+            "/",
+            f"/packs/{pack}",
+            "/stations",
+            "/announcements",
+            "/help",
+            "/help/saving",
+            "/search?q=米",
+            "/sign-in",
+            "/sign-in/staff",
+            "/outbox",
+            "/nowhere",
+            own,
+            board,
+        ],
+        M1: [
+            "/",
+            f"/packs/{pack}",
+            "/cart",
+            "/checkout",
+            "/orders",
+            "/vouchers",
+            "/account/",
+            "/stations",
+            "/questions",
+        ]
+        + [f"/orders/{number}" for number in (paid, cancelled, waiting)]
+        + [f"/orders/{paid}/words"],
         OFFICER: ["/union/", "/union/orders/new", "/union/orders/new-choice"]
         + [f"/union/orders/{number}" for number in (bulk, approved, chosen)]
         + [f"/union/orders/{chosen}/links"],
@@ -144,6 +169,7 @@ def busy(world):
             "/merchant/",
             "/merchant/parcels",
             "/merchant/invoices/",
+            "/merchant/questions/?status=all",
             f"/merchant/parcels/{paid}-1",
             f"/merchant/packs/{pack}",
         ],
@@ -160,6 +186,13 @@ def busy(world):
             "/admin/jobs",
             "/admin/campaigns/spring/dashboard",
             "/admin/campaigns/spring/assisted",
+            "/admin/questions?status=all",
+            "/admin/ratings",
+            "/admin/announcements",
+            "/admin/announcements/new",
+            "/admin/stations/",
+            "/admin/stations/new",
+            "/admin/stations/import",
         ],
     }
 

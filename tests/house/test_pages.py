@@ -19,8 +19,10 @@ M1 = "13800000001"
 AT_MOST = 17
 PAGES = {
     None: ("/", "/packs/<pack_id>", "/gifts/<token>", "/sandbox/<reference>", "/outbox", "/sign-in", "/sign-in/staff")
-    + ("/choose/<choice_token>", "/choose/board/<board_token>"),
+    + ("/choose/<choice_token>", "/choose/board/<board_token>", "/stations/", "/announcements", "/help")
+    + ("/help/<article>", "/search"),
     M1: (
+        *("/stations/", "/search", "/questions", "/orders/<number>/words"),
         *("/", "/packs/<pack_id>", "/cart", "/checkout", "/orders", "/orders/<number>", "/orders/<number>/refund"),
         *("/vouchers", "/account/", "/account/data.json", "/my-gifts/"),
     ),
@@ -28,7 +30,7 @@ PAGES = {
     + ("/union/orders/<number>/links",),
     MERCHANT_A: (
         *("/merchant/", "/merchant/packs/<pack_id>", "/merchant/parcels", "/merchant/parcels/<parcel>"),
-        *("/merchant/refunds", "/merchant/invoices/"),
+        *("/merchant/refunds", "/merchant/invoices/", "/merchant/questions/"),
         *("/merchant/packs/new", "/merchant/packs/<pack_id>/edit"),
         *("/merchant/packs/<pack_id>/history.svg", "/merchant/stock", "/merchant/stock.xlsx", "/merchant/shipments"),
         *("/merchant/shipments.xlsx", "/merchant/parcels/<paper>.pdf", "/merchant/pickup", "/merchant/hooks/"),
@@ -52,6 +54,10 @@ PAGES = {
             "/admin/campaigns/<slug>/assisted-<part>.<kind>",
             "/admin/campaigns/<slug>/assisted/<union_id>/report.<kind>",
         ),
+        *("/admin/questions", "/admin/ratings"),
+        *("/admin/announcements", "/admin/announcements/new", "/admin/announcements/<announcement_id>/edit"),
+        *("/admin/stations/", "/admin/stations/new", "/admin/stations/<station_id>/edit", "/admin/stations/import"),
+        "/admin/stations/stations.xlsx",
         *("/admin/packs/", "/admin/pickup/", "/admin/statements/", "/admin/statements/<statement_id>"),
     ),
 }
@@ -78,6 +84,25 @@ def statements(client, engine, path):
     finally:
         event.remove(engine, "before_cursor_execute", listen)
     return seen
+
+
+def said(world, number):
+    """Another announcement, station, question of each kind and a rating; return what names them."""
+    turn = next(world.keys)
+    now = clock.now()
+    period = {"starts_at": now.isoformat(), "ends_at": (now + timedelta(days=1)).isoformat()}
+    news = world.call(OPERATOR, "POST", "/admin/announcements", {"title": "告", "body": "知", **period}).json
+    place = {"code": f"T{turn}", "name": "点", "address": "路", "lat_e6": 36_000_000 + turn, "lon_e6": 120_000_000}
+    station = world.call(OPERATOR, "POST", "/admin/stations", place).json
+    pack = world.packs["A150"]
+    asked = world.call(M1, "POST", f"/packs/{pack}/questions", {"question": f"几月？{turn}"}).json
+    world.call(OPERATOR, "POST", f"/admin/questions/{asked['id']}/answer", {"answer": "十月"})
+    world.call(OPERATOR, "POST", f"/admin/questions/{asked['id']}/publish", {"published": True})
+    world.call(M1, "POST", f"/packs/{pack}/questions", {"question": f"甜吗？{turn}"})
+    world.call(M1, "POST", f"/orders/{number}/questions", {"question": f"在哪？{turn}"})
+    world.call(M1, "POST", f"/orders/{number}/parcels/{number}-1/receive")
+    world.call(M1, "PUT", f"/orders/{number}/lines/1/rating", {"stars": 5, "words": f"好{turn}"})
+    return {"announcement_id": news["id"], "station_id": station["id"], "article": "saving"}
 
 
 def fill(world, times):
@@ -130,6 +155,7 @@ def fill(world, times):
         named |= {"number": number, "bulk": bulk, "parcel": f"{number}-1", "grant_id": made.json["id"]}
         named |= {"token": links[0]["link"].rpartition("/")[2], "job_id": issue.json["id"]}
         named |= {"reference": payment["redirect_url"].rpartition("/")[2]}
+        named |= said(world, number)
     with world.app.app_context():
         settlement.close_due(now=clock.now() + timedelta(days=32))
         summing.advance(now=clock.now(), seconds=60, patience=60)

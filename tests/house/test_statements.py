@@ -13,6 +13,8 @@ RENAME = Statement(lambda _: update(Person).where(Person.name == bindparam("was"
 NAMES = Statement(lambda _: select(Person.id, Person.name).where(Person.phone == bindparam("phone")))
 STATIONS = rows_into(PickupStation)
 PHONE = "13800000001"
+# A statement of this kind fills in no default of the model.
+MORE = {"district": "", "services": "", "phone": "", "lat_e6": None, "lon_e6": None, "is_open": True}
 
 
 def rename_together(*names, and_then=lambda: None):
@@ -49,7 +51,7 @@ def test_an_answer_that_is_not_as_asked_undoes_everything(world):
 
 def test_a_constraint_speaks_as_sqlalchemy_does_and_the_connection_lives_on(world):
     rows = [
-        {"id": key, "code": code, "name": "站", "address": "某路", "hours": ""}
+        {"id": key, "code": code, "name": "站", "address": "某路", "hours": "", **MORE}
         for key, code in ((101, "T1"), (102, "T2"), (103, "T1"))
     ]
     with world.app.app_context():
@@ -107,7 +109,7 @@ def test_commit_goes_in_the_same_trip_and_what_is_refused_is_told_with_what_is_t
 
 
 def test_what_commits_in_the_trip_is_kept_or_refused_as_a_whole(world):
-    rows = [{"id": key, "code": "T1", "name": "站", "address": "某路", "hours": ""} for key in (101, 102)]
+    rows = [{"id": key, "code": "T1", "name": "站", "address": "某路", "hours": "", **MORE} for key in (101, 102)]
 
     def rename_and_build():
         with transaction(), together(as_one=True, commits=True):
