@@ -11,7 +11,7 @@ from kernel.errors import DomainError, Invalid, NotSignedIn
 from kernel.idempotency import Answer, IdempotencyKeyRequired, Once, request_once
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-AUDIENCES = ("everyone", "signed_in", "member", "union", "merchant", "operator")
+AUDIENCES = ("everyone", "signed_in", "member", "union", "merchant", "station", "operator")
 
 
 class ApiBlueprint(SmorestBlueprint):  # type: ignore[misc]  # the library has no types

@@ -129,15 +129,22 @@ class Recipient(Base):
 
     `pack_id` is what the roster says or, from `chosen_at` on, what they chose themselves; None where the roster leaves
     it open. `link_code` is what makes their own link theirs: another roster gives another. `value_fen` is what they
-    get at list price, known from submission on.
+    get at list price, known from submission on. `station_id` is the pickup station their own `delivery` names.
     """
 
     __tablename__ = "recipients"
     __table_args__ = (
         CheckConstraint("quantity > 0", name="quantity"),
-        CheckConstraint("received_how IN ('link', 'officer')", name="received_how"),
+        CheckConstraint("received_how IN ('link', 'officer', 'station')", name="received_how"),
         Index("ix_recipients_phone", "phone"),
         Index("ix_recipients_pack_id", "pack_id", "order_id"),
+        Index(
+            "ix_recipients_station",
+            "station_id",
+            "order_id",
+            postgresql_where=text("station_id IS NOT NULL"),
+            sqlite_where=text("station_id IS NOT NULL"),
+        ),
     )
 
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
@@ -153,6 +160,7 @@ class Recipient(Base):
     value_fen: Mapped[int | None] = mapped_column(Id)
     chosen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     delivery: Mapped[dict[str, Any] | None] = mapped_column(NullableJson)
+    station_id: Mapped[int | None] = mapped_column(ForeignKey("pickup_stations.id"))
     reminded_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     asked_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     received_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -278,17 +286,29 @@ class Invoice(Base):
 
 
 class Parcel(Base):
-    """包裹: one merchant's lines of a paid order; it may leave in several packages. Its carrier is the last one's."""
+    """包裹: one merchant's lines of a paid order; it may leave in several packages. Its carrier is the last one's.
+
+    `station_id` is the pickup station its buyer collects it at, copied from the order's place of delivery.
+    """
 
     __tablename__ = "parcels"
     __table_args__ = (
         CheckConstraint(_one_of("status", PARCEL_MOVES), name="status"),
         Index("ix_parcels_merchant", "merchant_id", "status", "order_id"),
+        Index(
+            "ix_parcels_station",
+            "station_id",
+            "status",
+            "order_id",
+            postgresql_where=text("station_id IS NOT NULL"),
+            sqlite_where=text("station_id IS NOT NULL"),
+        ),
     )
 
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
     parcel_no: Mapped[int] = mapped_column(primary_key=True)
     merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"))
+    station_id: Mapped[int | None] = mapped_column(ForeignKey("pickup_stations.id"))
     status: Mapped[str] = mapped_column(String(12))
     carrier: Mapped[str | None] = mapped_column(String(40))
     tracking_no: Mapped[str | None] = mapped_column(String(60))
@@ -318,7 +338,10 @@ class ParcelPackage(Base):
 
 
 class Pickup(Base):
-    """自提: the code that hands a parcel over, once. `code` is unique among those that are not used."""
+    """自提: the code that hands a parcel over, once. `code` is unique among those that are not used.
+
+    `position` is the recipient of a union's roster whose packet alone it hands over; 0 for the whole parcel.
+    """
 
     __tablename__ = "pickups"
     __table_args__ = (
@@ -334,6 +357,7 @@ class Pickup(Base):
 
     order_id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
     parcel_no: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, default=0, server_default="0")
     code: Mapped[str] = mapped_column(String(8))
     made_at: Mapped[datetime] = mapped_column(UtcDateTime)
     used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -383,15 +407,19 @@ class RefundPart(Base):
 
 
 class RefundLine(Base):
-    """Units of one order line in a refund."""
+    """Units of one order line in a refund; `restocked` of them came back to the merchant and are sold again."""
 
     __tablename__ = "refund_lines"
-    __table_args__ = (CheckConstraint("quantity > 0", name="quantity"),)
+    __table_args__ = (
+        CheckConstraint("quantity > 0", name="quantity"),
+        CheckConstraint("restocked BETWEEN 0 AND quantity", name="restocked"),
+    )
 
     refund_id: Mapped[int] = mapped_column(ForeignKey("order_refunds.id"), primary_key=True)
     line_no: Mapped[int] = mapped_column(primary_key=True)
     merchant_id: Mapped[int] = mapped_column(ForeignKey("merchants.id"))
     quantity: Mapped[int]
+    restocked: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class RefundPicture(Base):

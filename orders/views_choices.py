@@ -23,8 +23,9 @@ from orders.api.union import as_officer
 from orders.links import asked_again, board_link, ids_of, link_of, token_of
 from orders.queries import unions as union_queries
 from orders.rules import CHANGEABLE, DELIVERY_MODES
-from orders.services import bulk, choosing, copying, handing_in, invoicing, replacing
+from orders.services import bulk, choosing, copying, handing_in, invoicing, pickup, replacing
 from orders.services.bulk import WantedChoice
+from orders.views_pickup import qr_of
 from orders.views_union import form_once, open_campaign
 from people import queries as people_queries
 from people.rules import masked
@@ -256,6 +257,7 @@ def show(choice_token: str) -> ResponseReturnValue:
 
 def _choice_page(token: str, problem: str | None = None, errors: Any = None, status: int = 200) -> ResponseReturnValue:
     view = union_queries.choice_of(*ids_of("choice", token, 3), now=clock.now())
+    code = pickup.code_of_recipient(view, now=clock.now())
     page = render_template(
         "choices/choose.html",
         view=view,
@@ -269,6 +271,8 @@ def _choice_page(token: str, problem: str | None = None, errors: Any = None, sta
         problem=problem,
         stations=people_queries.stations(),
         masked=masked,
+        code=code,
+        qr=qr_of(code) if code else None,
     )
     return page, status
 

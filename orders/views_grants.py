@@ -16,11 +16,12 @@ from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError, Invalid, NotFound
 from kernel.idempotency import request_once
 from kernel.ids import as_id
-from orders import schemas
+from orders import queries, schemas
 from orders.queries import grants as grant_queries
 from orders.queries.grants import GiftView
 from orders.rules import GRANT_MOVES, Wanted
-from orders.services import granting
+from orders.services import granting, pickup
+from orders.views_pickup import qr_of
 from people import queries as people_queries
 from people.rules import masked
 from voucher import queries as voucher_queries
@@ -194,9 +195,17 @@ def _page(token: str, errors: Any = None, problem: str | None = None, status: in
         problem=problem,
         stations=people_queries.stations(),
         is_open=gift.is_open(clock.now()),
+        pickups=[(one, code, qr_of(code)) for one, code in _codes_of(gift)],
         masked=masked,
     )
     return page, status
+
+
+def _codes_of(gift: GiftView) -> list[tuple[queries.ParcelView, str]]:
+    """Return the codes for what a gift's recipient, a member or not, collects: their own link shows them."""
+    if gift.order_id is None:
+        return []
+    return pickup.codes_of(queries.order(gift.order_id, now=clock.now()), now=clock.now())
 
 
 @everyone.get("/<token>")

@@ -281,7 +281,7 @@ def order(number: str) -> ResponseReturnValue:
     return render_template(
         "member/order.html",
         order=found,
-        pickups={one.id: (code, qr_of(code)) for one, code in _pickup_codes(found)},
+        pickups={one.id: (code, qr_of(code)) for one, code in pickup.codes_of(found, now=now)},
         payments=gateway_queries.of_order(found.id),
         sent_back=gateway_queries.refunds_of(found.id),
         refunds=(returned := refund_queries.refunds_of(found.id)),
@@ -295,16 +295,6 @@ def order(number: str) -> ResponseReturnValue:
         returned="returned" in request.args,
         key=secrets.token_urlsafe(18),
     )
-
-
-def _pickup_codes(order: queries.OrderView) -> list[tuple[queries.ParcelView, str]]:
-    if order.delivery.get("kind") != "pickup":
-        return []
-    waiting = [one for one in order.parcels if one.status in pickup.OPEN]
-    return [
-        (one, pickup.code_for(number=order.number, parcel=one.id, member_id=who().member_id, now=clock.now()))
-        for one in waiting
-    ]
 
 
 @bp.post("/orders/<number>/pay")

@@ -24,6 +24,7 @@ from orders.queries import refunds as refund_queries
 from orders.queries import unions as union_queries
 from orders.rules import PARCEL_MOVES, REFUND_MOVES, delivery_text
 from orders.services import fulfilment, refunding
+from orders.services.pickup import Desk
 from orders.views_pickup import pickup_page
 from people import queries as people_queries
 
@@ -247,7 +248,7 @@ def shipment_sheet() -> ResponseReturnValue:
 @bp.route("/pickup", methods=["GET", "POST"])
 def collect() -> ResponseReturnValue:
     """Hand a parcel over: type or scan the code, look, confirm."""
-    return pickup_page(merchant_id=who().merchant_id, action=url_for("merchant.collect"))
+    return pickup_page(Desk(who().person_id, merchant_id=who().merchant_id), action=url_for("merchant.collect"))
 
 
 @bp.get("/refunds")

@@ -1,4 +1,4 @@
-"""自提: the page that hands a parcel over, for a merchant and for an operator at a pickup station; and its QR code."""
+"""自提: the pages that hand a parcel over, for merchants, pickup stations and operators; and a code as a picture."""
 
 from io import BytesIO
 
@@ -10,41 +10,84 @@ from flask_babel import gettext
 from kernel import clock
 from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError
+from kernel.paging import decode_cursor
+from orders.queries import stations as station_queries
 from orders.services import pickup
+from orders.services.pickup import Desk
+from people import queries as people_queries
+from people.rules import MERCHANT, OPERATOR, STATION
 
-operator = PageBlueprint("station", __name__, audience="operator", url_prefix="/admin/pickup")
+operator = PageBlueprint("pickup_desk", __name__, audience="operator", url_prefix="/admin/pickup")
+station = PageBlueprint("station", __name__, audience="station", url_prefix="/station")
+signed_in = PageBlueprint("pickup", __name__, audience="signed_in", url_prefix="/pickup")
+
+DESKS = {STATION: "station.home", MERCHANT: "merchant.collect", OPERATOR: "pickup_desk.home"}
+LISTS = ("shipped", "to_ship", "delivered")
 
 
-def pickup_page(*, merchant_id: int | None, action: str) -> ResponseReturnValue:
+def pickup_page(desk: Desk, *, action: str, page: str = "merchant/pickup.html", **more: object) -> ResponseReturnValue:
     """Ask for a code, show its parcel, and hand it over when told to."""
     typed = request.values.get("code", "").strip()[:200]
-    found, problem, status = None, None, 200
+    due, problem, status = None, None, 200
     if typed:
         try:
             if request.method == "POST" and "hand_over" in request.form:
-                done = pickup.hand_over(typed, merchant_id=merchant_id, actor_id=who().person_id, now=clock.now())
+                done = pickup.hand_over(typed, desk=desk, now=clock.now())
                 flash(
                     gettext("已交付：%(name)s，%(parcel)s。", name=done.delivery.get("name", ""), parcel=done.id),
                     "success",
                 )
                 return redirect(action, 303)
-            found, typed = pickup.look_up(typed, merchant_id=merchant_id, now=clock.now())
+            due = pickup.look_up(typed, desk=desk, now=clock.now())
+            typed = due.code
         except DomainError as refused:
             problem, status = said(refused), refused.status
-    page = render_template("merchant/pickup.html", action=action, typed=typed, parcel=found, problem=problem)
-    return page, status
+    parcel = due.parcel if due else None
+    return render_template(page, action=action, typed=typed, parcel=parcel, problem=problem, **more), status
 
 
 @operator.route("/", methods=["GET", "POST"])
 def home() -> ResponseReturnValue:
-    """A pickup station's desk: any merchant's parcels."""
-    return pickup_page(merchant_id=None, action=url_for("station.home"))
+    """An operator's desk: any merchant's parcels."""
+    return pickup_page(Desk(who().person_id), action=url_for("pickup_desk.home"))
+
+
+@station.route("/", methods=["GET", "POST"], endpoint="home")
+def station_home() -> ResponseReturnValue:
+    """A pickup station's desk: what waits here, and handing it over."""
+    identity, now = who(), clock.now()
+    status = request.args.get("status", LISTS[0])
+    if status not in LISTS:
+        status = LISTS[0]
+    before = decode_cursor(request.args.get("cursor"))
+    return pickup_page(
+        Desk(identity.person_id, station_id=identity.station_id),
+        action=url_for("station.home"),
+        page="station/home.html",
+        station=people_queries.station_for_operator(identity.station_id),
+        counts=station_queries.counts_at(identity.station_id),
+        parcels=station_queries.parcels_at(identity.station_id, status=status, limit=50, before=before, now=now),
+        packets=station_queries.packets_at(identity.station_id, now=now),
+        status=status,
+        lists=LISTS,
+    )
+
+
+@signed_in.get("/")
+def show() -> ResponseReturnValue:
+    """Where a scanned code leads: each seat to its own desk; its owner to the order that shows it."""
+    code = request.args.get("code", "")[:20]
+    for role, endpoint in DESKS.items():
+        if role in who().roles:
+            return redirect(url_for(endpoint, code=code), 303)
+    flash(gettext("取货码是给工作人员扫的：取货时出示给自提点或商户就行。"), "info")
+    return redirect(url_for("member.orders") if who().admits("member") else url_for("shop.home"), 303)
 
 
 def qr_of(code: str) -> str:
-    """Return a QR code as SVG to put into a page; scanned by a phone's own camera it opens the desk's page."""
+    """Return a QR code as SVG to put into a page; a phone's own camera opens the desk of whoever scans it."""
     target = BytesIO()
-    address = url_for("merchant.collect", code=code, _external=True)
+    address = url_for("pickup.show", code=code, _external=True)
     segno.make(address, micro=False, error="m").save(
         target, kind="svg", border=2, xmldecl=False, svgns=True, omitsize=True
     )

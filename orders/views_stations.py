@@ -11,7 +11,7 @@ from kernel.doors import PageBlueprint, said, saved, upload, who
 from kernel.errors import DomainError
 from kernel.ids import as_id
 from kernel.schemas import SheetReport
-from orders.queries import words
+from orders.queries.stations import waiting_at_stations
 from people import queries, station_sheet
 from people.places import Position, Spot, degrees_e6, drawn, shown_degrees
 from people.services import stations as services
@@ -61,7 +61,7 @@ def find() -> ResponseReturnValue:
 def home() -> ResponseReturnValue:
     """Every station, and the parcels that wait for it."""
     rows = queries.stations(closed=True)
-    waiting = words.waiting_at_stations()
+    waiting = waiting_at_stations()
     return render_template("operator/stations.html", stations=rows, waiting=waiting)
 
 

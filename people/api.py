@@ -44,6 +44,7 @@ def me() -> Any:
     identity = who()
     union = queries.union(identity.member_union_id or identity.union_id)
     merchant = queries.merchant(identity.merchant_id)
+    station = queries.station_for_operator(identity.station_id) if identity.station_id is not None else None
     return {
         "id": str(identity.person_id),
         "name": identity.name,
@@ -51,6 +52,7 @@ def me() -> Any:
         "roles": identity.roles,
         "union": {"id": str(union.id), "name": union.name} if union else None,
         "merchant": {"id": str(merchant.id), "name": merchant.name} if merchant else None,
+        "station": {"id": str(station.id), "name": station.name} if station else None,
     }
 
 

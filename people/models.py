@@ -84,9 +84,11 @@ class SeatRow(Base):
     __tablename__ = "seats"
     __table_args__ = (
         CheckConstraint(
-            "(role IN ('union_officer', 'union_approver') AND union_id IS NOT NULL AND merchant_id IS NULL)"
-            " OR (role = 'merchant' AND merchant_id IS NOT NULL AND union_id IS NULL)"
-            " OR (role = 'operator' AND merchant_id IS NULL AND union_id IS NULL)",
+            "(role IN ('union_officer', 'union_approver') AND union_id IS NOT NULL AND merchant_id IS NULL"
+            " AND station_id IS NULL)"
+            " OR (role = 'merchant' AND merchant_id IS NOT NULL AND union_id IS NULL AND station_id IS NULL)"
+            " OR (role = 'station' AND station_id IS NOT NULL AND union_id IS NULL AND merchant_id IS NULL)"
+            " OR (role = 'operator' AND merchant_id IS NULL AND union_id IS NULL AND station_id IS NULL)",
             name="one_organization",
         ),
         Index("ix_seats_person_id", "person_id"),
@@ -97,6 +99,7 @@ class SeatRow(Base):
     role: Mapped[str] = mapped_column(String(20))
     union_id: Mapped[int | None] = mapped_column(ForeignKey("grassroots_unions.id"))
     merchant_id: Mapped[int | None] = mapped_column(ForeignKey("merchants.id"))
+    station_id: Mapped[int | None] = mapped_column(ForeignKey("pickup_stations.id"))
     granted_by: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
     granted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_by: Mapped[int | None] = mapped_column(ForeignKey("people.id"))

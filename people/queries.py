@@ -40,6 +40,7 @@ _WHO = (
     SeatRow.union_id,
     SeatRow.merchant_id,
     SeatRow.id.label("seat_id"),
+    SeatRow.station_id,
 )
 
 
@@ -47,7 +48,11 @@ def _identity(rows: Sequence[Row[Any]]) -> Identity | None:
     if not rows:
         return None
     first = rows[0]
-    seats = tuple(Seat(row.role, row.union_id, row.merchant_id, row.seat_id) for row in rows if row.role is not None)
+    seats = tuple(
+        Seat(row.role, row.union_id, row.merchant_id, row.seat_id, row.station_id)
+        for row in rows
+        if row.role is not None
+    )
     return Identity(first.person_id, first.name, first.phone, first.member_id, first.member_union_id, seats)
 
 
@@ -373,11 +378,13 @@ def seats(*, person_id: int | None = None, limit: int = 500) -> Sequence[Row[Any
             GrassrootsUnion.name_en.label("union_name_en"),
             Merchant.short_name.label("merchant_name"),
             Merchant.name_en.label("merchant_name_en"),
+            PickupStation.name.label("station_name"),
         )
         .join(Person, Person.id == SeatRow.person_id)
         .outerjoin(Credential, Credential.person_id == Person.id)
         .outerjoin(GrassrootsUnion, GrassrootsUnion.id == SeatRow.union_id)
         .outerjoin(Merchant, Merchant.id == SeatRow.merchant_id)
+        .outerjoin(PickupStation, PickupStation.id == SeatRow.station_id)
         .where(SeatRow.ended_at.is_(None))
         .order_by(SeatRow.role, SeatRow.id)
         .limit(limit)

@@ -11,20 +11,29 @@ MEMBER = "member"
 OFFICER = "union_officer"
 APPROVER = "union_approver"
 MERCHANT = "merchant"
+STATION = "station"
 OPERATOR = "operator"
-SEATS = (OFFICER, APPROVER, MERCHANT, OPERATOR)
+SEATS = (OFFICER, APPROVER, MERCHANT, STATION, OPERATOR)
 
 _AUDIENCE_ROLES = {
     "member": {MEMBER},
     "union": {OFFICER, APPROVER},
     "merchant": {MERCHANT},
+    "station": {STATION},
     "operator": {OPERATOR},
 }
 
 
 # What a token may do: look at anything its owner may, order and pay, keep stock and ship, run campaigns.
 SCOPES = ("read", "orders", "stock", "admin")
-_SCOPE_OF = {"member": "orders", "union": "orders", "signed_in": "orders", "merchant": "stock", "operator": "admin"}
+_SCOPE_OF = {
+    "member": "orders",
+    "union": "orders",
+    "signed_in": "orders",
+    "merchant": "stock",
+    "station": "stock",
+    "operator": "admin",
+}
 
 # How somebody signed in. A one-time code shows a phone is in one's hand: enough for a member, not for a seat.
 BY_CODE, BY_PASSWORD, BY_TOTP, BY_PROVIDER = "code", "password", "totp", "provider"
@@ -71,6 +80,7 @@ class Seat:
     union_id: int | None = None
     merchant_id: int | None = None
     id: int | None = None
+    station_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,13 +102,16 @@ class Identity:
     def roles(self) -> list[str]:
         """The roles this person has here and now, 'member' first, each once.
 
-        Of several unions or merchants only the one chosen counts: an officer of one union is nobody in another.
+        Of several unions, merchants or stations only the one chosen counts: an officer of one union is nobody in
+        another.
         """
         held = [MEMBER] if self.member_id is not None else []
         here = {
             seat.role
             for seat in self.seats
-            if seat.union_id in (None, self.union_id) and seat.merchant_id in (None, self.merchant_id)
+            if seat.union_id in (None, self.union_id)
+            and seat.merchant_id in (None, self.merchant_id)
+            and seat.station_id in (None, self.station_id)
         }
         return held + sorted(here)
 
@@ -114,6 +127,11 @@ class Identity:
     def merchant_id(self) -> int | None:
         """The merchant this person works for: of several, the chosen seat's."""
         return next((seat.merchant_id for seat in self._chosen_first() if seat.merchant_id is not None), None)
+
+    @property
+    def station_id(self) -> int | None:
+        """The pickup station this person works at: of several, the chosen seat's."""
+        return next((seat.station_id for seat in self._chosen_first() if seat.station_id is not None), None)
 
     def with_seats_of(self, method: str, *, staff_by_code: bool) -> "Identity":
         """Return what this person may be, having signed in in this way.

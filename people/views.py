@@ -11,7 +11,7 @@ from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError, NotFound
 from kernel.ids import as_id
 from people import queries
-from people.rules import APPROVER, MERCHANT, OFFICER, SCOPES, SEATS, masked
+from people.rules import APPROVER, MERCHANT, OFFICER, SCOPES, SEATS, STATION, masked
 from people.services import entry, staff, tokens
 
 account = PageBlueprint("account", __name__, audience="signed_in", url_prefix="/account")
@@ -135,6 +135,7 @@ def _people_page(
         roles=SEATS,
         unions=queries.unions(),
         merchants=queries.merchants(),
+        stations=queries.stations(closed=True),
         form=form or {},
         errors=errors or {},
         problem=problem,
@@ -149,7 +150,8 @@ def grant() -> ResponseReturnValue:
     """Give somebody a seat."""
     form = request.form
     role = form.get("role", "")
-    organization = form.get({OFFICER: "union", APPROVER: "union", MERCHANT: "merchant"}.get(role, ""), "")
+    fields = {OFFICER: "union", APPROVER: "union", MERCHANT: "merchant", STATION: "station"}
+    organization = form.get(fields.get(role, ""), "")
     try:
         staff.grant_seat(
             phone=form.get("phone", ""),

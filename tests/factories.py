@@ -17,6 +17,7 @@ from people.services import arrivals, tokens
 from voucher import services as voucher_services
 
 MEMBERS, OFFICER, APPROVER = 6, "13900000001", "13900000002"
+STATION_S1 = "13500000001"
 OTHER_OFFICER, MERCHANT_A, MERCHANT_B, OPERATOR = "13900000003", "13700000001", "13700000002", "13600000001"
 SHIP = {"kind": "ship", "name": "王芳", "phone": "13800000001", "region": "青岛", "address": "海尔路 1 号"}
 
@@ -59,6 +60,7 @@ class World:
                     {"name": "外人", "phone": OTHER_OFFICER, "role": "union_officer", "union_code": "U2"},
                     {"name": "甲员", "phone": MERCHANT_A, "role": "merchant", "merchant_code": "A"},
                     {"name": "乙员", "phone": MERCHANT_B, "role": "merchant", "merchant_code": "B"},
+                    {"name": "站员", "phone": STATION_S1, "role": "station", "station_code": "S1"},
                     {"name": "运营", "phone": OPERATOR, "role": "operator"},
                 ],
             )

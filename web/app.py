@@ -20,6 +20,7 @@ import orders.api.merchant
 import orders.api.money
 import orders.api.operator
 import orders.api.papers
+import orders.api.pickups
 import orders.api.setup
 import orders.api.shortages
 import orders.api.statements
@@ -100,6 +101,7 @@ API_BLUEPRINTS = (
     orders.api.voices.member,
     orders.api.voices.everyone,
     orders.api.stations.operator,
+    orders.api.pickups.station,
     auditing.api,
     importing.api,
 )
@@ -109,6 +111,8 @@ PAGE_BLUEPRINTS = (
     catalog.views.merchant,
     catalog.views.operator,
     orders.views_pickup.operator,
+    orders.views_pickup.station,
+    orders.views_pickup.signed_in,
     orders.views_hooks.bp,
     orders.views_evidence.member,
     orders.views_evidence.signed_in,

@@ -10,7 +10,7 @@ from catalog import services as catalog_services
 from kernel import clock
 from kernel.errors import NotFound
 from people import queries as people_queries
-from people.rules import APPROVER, MERCHANT, OFFICER, OPERATOR
+from people.rules import APPROVER, MERCHANT, OFFICER, OPERATOR, STATION
 from people.services import arrivals
 from voices import queries as voice_queries
 from voices import services as voice_services
@@ -155,6 +155,7 @@ def _staff(campaign: dict[str, Any], catalogue: dict[str, Any], unions: list[dic
                 "merchant_code": row["code"],
             }
         )
+    staff += [{**row, "role": STATION} for row in campaign["station_staff"]]
     return staff + [{**row, "role": OPERATOR} for row in campaign["operators"]]
 
 
@@ -206,6 +207,7 @@ def welcome(address: str) -> str:
             "  members            13800000001 … 13800000200, each with a ¥200 voucher",
             "  union officer      13900000001   approver of the same union 13900000002",
             "  merchants          13700000001 … 13700000012",
+            "  pickup stations    13500000001 … 13500000008",
             "  operators          13600000001, 13600000002",
             "",
         )

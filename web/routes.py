@@ -11,6 +11,7 @@ HEADINGS = {
     "member": "members, each their own things",
     "union": "officers and approvers of a grassroots union, their own union's things",
     "merchant": "merchants' clerks, their own merchant's things",
+    "station": "a pickup station's staff, parcels for their own station",
     "operator": "the district union's operators",
 }
 INTRODUCTION = """# Who may use what

@@ -15,7 +15,7 @@ from kernel.doors import PageBlueprint, said
 from kernel.errors import DomainError, NotFound
 from kernel.sealing import seal, unseal
 from people import queries as people_queries
-from people.rules import BY_CODE, BY_PASSWORD, BY_PROVIDER, BY_TOTP, MEMBER, MERCHANT, OPERATOR, Identity
+from people.rules import BY_CODE, BY_PASSWORD, BY_PROVIDER, BY_TOTP, MEMBER, MERCHANT, OPERATOR, STATION, Identity
 from people.services import entry
 from web.access import SECRET
 
@@ -59,6 +59,8 @@ def _home_of(identity: Identity) -> str:
         return url_for("operator.home")
     if MERCHANT in identity.roles:
         return url_for("merchant.home")
+    if STATION in identity.roles:
+        return url_for("station.home")
     if identity.union_id is not None and MEMBER not in identity.roles:
         return url_for("union.home")
     return url_for("shop.home")

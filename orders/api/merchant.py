@@ -143,7 +143,7 @@ def chosen_parcels(named: list[str]) -> list[queries.ParcelView]:
 @bp.response(200, schemas.MerchantParcel)
 def look_up(code: str) -> Any:
     """Show the own parcel that a code hands over; nothing is changed."""
-    return pickup.look_up(code, merchant_id=_own_merchant(), now=clock.now())[0]
+    return pickup.look_up(code, desk=_desk(), now=clock.now()).parcel
 
 
 @bp.route("/pickups", methods=["POST"])
@@ -151,13 +151,13 @@ def look_up(code: str) -> Any:
 @bp.response(200, schemas.MerchantParcel)
 def hand_over(body: dict[str, Any]) -> Any:
     """Hand an own parcel over for the code its buyer shows: once."""
-    return pickup.hand_over(body["code"], merchant_id=_own_merchant(), actor_id=who().person_id, now=clock.now())
+    return pickup.hand_over(body["code"], desk=_desk(), now=clock.now())
 
 
-def _own_merchant() -> int:
+def _desk() -> pickup.Desk:
     merchant_id = who().merchant_id
     assert merchant_id is not None, "the audience is merchants"
-    return int(merchant_id)
+    return pickup.Desk(who().person_id, merchant_id=int(merchant_id))
 
 
 @bp.route("/refunds")

@@ -11,7 +11,7 @@ from kernel.doors import ApiBlueprint, upload, who
 from kernel.ids import as_id
 from kernel.paging import decode_cursor, part_of
 from kernel.schemas import Base, IdField, PageArgs, Range, SheetReport, page, text
-from orders.queries import words
+from orders.queries.stations import waiting_at_stations
 from people import queries, station_sheet
 from people.places import shown_degrees
 from people.services import stations as services
@@ -75,7 +75,7 @@ def _texts(body: dict[str, Any]) -> dict[str, str]:
 
 def _one(station_id: int | None) -> dict[str, Any]:
     row = queries.station_for_operator(station_id)
-    return _kept(row, words.waiting_at_stations())
+    return _kept(row, waiting_at_stations())
 
 
 def _kept(row: Any, waiting: dict[int, int]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Stations(MethodView):
     @operator.response(200, page(StationKept))
     def get(self, args: dict[str, Any]) -> Any:
         """List every station, closed ones too, with the parcels that wait."""
-        waiting = words.waiting_at_stations()
+        waiting = waiting_at_stations()
         rows = [_kept(row, waiting) for row in queries.stations(closed=True)]
         return part_of(rows, limit=args["limit"], after=decode_cursor(args["cursor"]), key=lambda row: int(row["id"]))
 

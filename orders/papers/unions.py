@@ -79,7 +79,11 @@ def _sign_off_rows(sheet: Sheet) -> list[list[Any]]:
     only = next(iter(sheet.packs.values())) if len(sheet.packs) == 1 else ""
     for number, one in enumerate(sheet.people, start=1):
         at = f"{local(one.received_at):%Y-%m-%d %H:%M}" if one.received_at else ""
-        confirmed = {"link": gettext("已在线确认"), "officer": gettext("已签收")}.get(one.received_how or "", "")
+        confirmed = {
+            "link": gettext("已在线确认"),
+            "officer": gettext("已签收"),
+            "station": gettext("已在自提点领取"),
+        }.get(one.received_how or "", "")
         rows.append(
             [
                 number,

@@ -519,7 +519,7 @@ def parcels_of_merchant(
     order = Parcel.order_id if oldest_first else Parcel.order_id.desc()
     rows = db.session.execute(query.order_by(order).limit(limit + 1).execution_options(populate_existing=True)).all()
     page = page_of(rows, limit=limit, key=lambda row: row.Parcel.order_id)
-    return Page(items=_with_labels(page.items, ship_seconds=ship_seconds, now=now), next_cursor=page.next_cursor)
+    return Page(items=with_labels(page.items, ship_seconds=ship_seconds, now=now), next_cursor=page.next_cursor)
 
 
 def parcels_waiting(merchant_id: int | None, *, ship_seconds: int = SHIP_SECONDS, now: datetime) -> tuple[int, int]:
@@ -534,7 +534,10 @@ def parcels_waiting(merchant_id: int | None, *, ship_seconds: int = SHIP_SECONDS
     return int(row[0]), int(row[1])
 
 
-def _with_labels(rows: Sequence[Row[Any]], *, ship_seconds: int, now: datetime | None) -> list[ParcelView]:
+def with_labels(
+    rows: Sequence[Row[Any]], *, ship_seconds: int = SHIP_SECONDS, now: datetime | None
+) -> list[ParcelView]:
+    """Return parcels (rows of Parcel and Order) with what their labels need."""
     lines = lines_of(row.Order.id for row in rows)
     packages = _packages_of({row.Order.id for row in rows})
     people = _people_by_department([row.Order.id for row in rows if row.Order.delivery.get("mode") == "department"])
@@ -629,7 +632,7 @@ def parcels_by_id(
         .where(Parcel.order_id.in_({order_id for order_id, _ in wanted}), Parcel.merchant_id == merchant_id)
         .execution_options(populate_existing=True)
     ).all()
-    views = {(one.order_id, one.parcel_no): one for one in _with_labels(rows, ship_seconds=ship_seconds, now=now)}
+    views = {(one.order_id, one.parcel_no): one for one in with_labels(rows, ship_seconds=ship_seconds, now=now)}
     return [views[one] for one in wanted if one in views]
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+from orders.models import Recipient
 from orders.queries.orders import ParcelView, lines_of, recipients_of
 from orders.rules import UNION_BUYER, Line, only_pack
 
@@ -45,11 +47,27 @@ def _by_recipient(parcel: ParcelView) -> list[ParcelView]:
             continue
         units = min(one.quantity, left[line.line_no])
         left[line.line_no] -= units
-        place = dict(one.delivery or {"address": one.address})
-        delivery = {**place, "name": place.get("name") or one.name, "phone": place.get("phone") or one.phone}
-        packets.append(replace(parcel, lines=(_units(line, units),), delivery=delivery))
+        packets.append(replace(parcel, lines=(_units(line, units),), delivery=_place_of(one)))
     rest = tuple(_units(line, left[line.line_no]) for line in parcel.lines if left[line.line_no])
     return [*packets, replace(parcel, lines=rest)] if rest else packets
+
+
+def _place_of(one: Recipient) -> dict[str, Any]:
+    place = dict(one.delivery or {"address": one.address})
+    return {**place, "name": place.get("name") or one.name, "phone": place.get("phone") or one.phone}
+
+
+def packet_of(parcel: ParcelView, one: Recipient, only: int | None) -> ParcelView | None:
+    """Return one recipient's packet of a parcel: what their own code hands over; None where theirs is in another.
+
+    `only` is the order's only pack, if it has but one. The packet's status is theirs: 'delivered' once they have it,
+    whatever has become of the others'.
+    """
+    line = next((line for line in parcel.lines if line.pack_id == (one.pack_id or only)), None)
+    if line is None:
+        return None
+    status = "delivered" if one.received_at else "cancelled" if parcel.status == "cancelled" else "shipped"
+    return replace(parcel, lines=(_units(line, one.quantity),), delivery=_place_of(one), packages=(), status=status)
 
 
 def _units(line: Line, units: int) -> Line:

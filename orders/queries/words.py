@@ -1,14 +1,12 @@
-"""Own orders by words, and the parcels that wait at each pickup station."""
+"""Own orders by words."""
 
 from datetime import datetime
 
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import func, or_, select
 
 from kernel.db import db
-from orders.models import Order, OrderLine, Parcel
+from orders.models import Order, OrderLine
 from orders.queries.orders import OrderView, orders_by_id
-
-WAITING = ("to_ship", "shipped")
 
 
 def find_orders(words: list[str], *, member_id: int | None, limit: int, now: datetime) -> list[OrderView]:
@@ -27,17 +25,3 @@ def find_orders(words: list[str], *, member_id: int | None, limit: int, now: dat
         own = own.where(of_line if ends is None else or_(of_line, ends))
     found = orders_by_id(db.session.scalars(own), now=now)
     return [found[key] for key in sorted(found, reverse=True)]
-
-
-def waiting_at_stations() -> dict[int, int]:
-    """Return how many parcels members will still collect at each station: to be sent there, or there already."""
-    # Grouped by its name: PostgreSQL does not know an expression with parameters for the same again.
-    station = Order.delivery["station_id"].as_integer().label("station_id")
-    rows = db.session.execute(
-        select(station, func.count())
-        .select_from(Parcel)
-        .join(Order, Order.id == Parcel.order_id)
-        .where(Parcel.status.in_(WAITING), Order.delivery["kind"].as_string() == "pickup")
-        .group_by(text("station_id"))
-    )
-    return {station_id: count for station_id, count in rows if station_id is not None}

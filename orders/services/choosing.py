@@ -53,9 +53,9 @@ def choose(
         choice = _among(seen, pack_id)
         if not seen.is_open(now):
             raise StateConflict("选礼包的时间已经过了，需要改请联系工会经办人。")
-        values: dict[str, Any] = {"delivery": place} if delivery is not None else {}
+        values: dict[str, Any] = {"delivery": place, "station_id": _station_in(place)} if place is not None else {}
         if address and delivery is None:
-            values |= {"address": address, "delivery": None}
+            values |= {"address": address, "delivery": None, "station_id": None}
         new = seen.chosen_at is None or seen.pack_id != pack_id
         if new:
             values |= {"pack_id": pack_id, "chosen_at": now}
@@ -99,6 +99,10 @@ def _placed(seen: ChoiceView, delivery: Mapping[str, Any] | None, address: str) 
             raise Invalid("没有这个自提点。", errors={"delivery.station_id": ["没有这个自提点。"]})
         return {**delivery, "station_name": station.name}
     return dict(delivery)
+
+
+def _station_in(place: Mapping[str, Any]) -> int | None:
+    return place["station_id"] if place["kind"] == "pickup" else None
 
 
 def find_on_board(*, order_id: int, phone: str, employee_no: str, address: str, now: datetime) -> tuple[int, int]:

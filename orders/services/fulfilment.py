@@ -365,6 +365,25 @@ def lock_order(order_id: int) -> None:
     db.session.execute(select(Order.id).where(Order.id == order_id).with_for_update())
 
 
+def write_parcels(order_id: int, merchant_of: Mapping[int, int], *, delivery: Mapping[str, Any]) -> None:
+    """Make an order's parcels, by number and merchant, to be sent to where it goes; in the caller's transaction."""
+    station_id = delivery.get("station_id") if delivery.get("kind") == "pickup" else None
+    db.session.execute(
+        insert(Parcel).values(
+            [
+                {
+                    "order_id": order_id,
+                    "parcel_no": number,
+                    "merchant_id": merchant_id,
+                    "station_id": station_id,
+                    "status": "to_ship",
+                }
+                for number, merchant_id in merchant_of.items()
+            ]
+        )
+    )
+
+
 def end_parcel(order_id: int, parcel_no: int) -> None:
     """Note that a parcel of which nothing is to be sent has left, or is cancelled; in the caller's transaction."""
     own = queries.lines_of_parcel(order_id, parcel_no)

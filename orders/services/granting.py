@@ -25,9 +25,10 @@ from kernel.ids import new_id
 from kernel.money import MAX_FEN
 from kernel.schemas import RowFault
 from orders import schemas
-from orders.models import Grant, GrantRecipient, Order, Parcel
+from orders.models import Grant, GrantRecipient, Order
 from orders.queries import grants as grant_queries
 from orders.rules import GRANTED, Line, Wanted, owed_by_merchant, quantities_of
+from orders.services.fulfilment import write_parcels
 from orders.services.placing import make_lines, write_lines
 from people import queries as people_queries
 from people.rules import normal_phone
@@ -349,15 +350,7 @@ def _order_of(
         )
     )
     write_lines(order_id, lines)
-    parcels = {line.parcel_no: line.merchant_id for line in lines}
-    db.session.execute(
-        insert(Parcel).values(
-            [
-                {"order_id": order_id, "parcel_no": number, "merchant_id": merchant_id, "status": "to_ship"}
-                for number, merchant_id in parcels.items()
-            ]
-        )
-    )
+    write_parcels(order_id, {line.parcel_no: line.merchant_id for line in lines}, delivery=delivery)
     return order_id
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from catalog import steps as catalog_steps
 from catalog.steps import OutOfStock
@@ -21,8 +21,9 @@ from kernel.db import after_commit, db, transaction
 from kernel.errors import Forbidden, Invalid, NotFound, StateConflict
 from kernel.idempotency import Answer, Once
 from kernel.ids import as_id, digest
-from orders.models import Order, OrderLine, Parcel
+from orders.models import Order, OrderLine
 from orders.rules import MEMBER_BUYER, UNION_BUYER, Line, owed_by_merchant
+from orders.services.fulfilment import write_parcels
 from orders.services.placing import held_quantities
 from orders.services.sending import send_refund
 from voucher import queries as voucher_queries
@@ -153,6 +154,7 @@ def lock_order(order_id: int) -> Any:
             Order.holds,
             Order.payable_fen,
             Order.expires_at,
+            Order.delivery,
         )
         .where(Order.id == order_id)
         .with_for_update()
@@ -216,15 +218,7 @@ def _pay(order: Any, *, holds: int, now: datetime) -> None:
             select(OrderLine).where(OrderLine.order_id == order.id).order_by(OrderLine.line_no)
         )
     ]
-    parcel_of = {line.parcel_no: line.merchant_id for line in lines}
-    db.session.execute(
-        insert(Parcel).values(
-            [
-                {"order_id": order.id, "parcel_no": number, "merchant_id": merchant_id, "status": "to_ship"}
-                for number, merchant_id in parcel_of.items()
-            ]
-        )
-    )
+    write_parcels(order.id, {line.parcel_no: line.merchant_id for line in lines}, delivery=order.delivery)
     quantities = held_quantities(order.id)
     postings = _redeem_discount(order)
     for merchant_id, (paid_fen, subsidy_fen) in owed_by_merchant(lines).items():

@@ -389,9 +389,9 @@ def _write_parcels(order: OrderView, lines: Sequence[Line]) -> None:
     """Make a parcel for a merchant who had none; one of which all units went elsewhere is no more, or has left."""
     merchants = {line.parcel_no: line.merchant_id for line in lines}
     there = {parcel.parcel_no for parcel in order.parcels}
-    for parcel_no in sorted(merchants.keys() - there):
-        row = {"order_id": order.id, "parcel_no": parcel_no, "merchant_id": merchants[parcel_no], "status": "to_ship"}
-        db.session.execute(insert(Parcel).values(**row))
+    new = {parcel_no: merchants[parcel_no] for parcel_no in sorted(merchants.keys() - there)}
+    if new:
+        fulfilment.write_parcels(order.id, new, delivery=order.delivery)
     for parcel_no in sorted(there - merchants.keys()):
         db.session.execute(delete(Parcel).where(Parcel.order_id == order.id, Parcel.parcel_no == parcel_no))
     for parcel_no in sorted(there & merchants.keys()):

@@ -35,6 +35,8 @@ _COLUMNS = (
     "link_code",
 )
 
+_KEPT = ("pack_id", "chosen_at", "delivery", "station_id", "reminded_at")
+
 
 @dataclass(frozen=True)
 class Upload:
@@ -124,6 +126,7 @@ def _store(order: OrderView, report: Report, upload: Upload | None, *, now: date
                     Recipient.pack_id,
                     Recipient.chosen_at,
                     Recipient.delivery,
+                    Recipient.station_id,
                     Recipient.reminded_at,
                 ).where(Recipient.order_id == order.id)
             )
@@ -136,6 +139,7 @@ def _store(order: OrderView, report: Report, upload: Upload | None, *, now: date
                 "pack_id": old.pack_id if old.chosen_at is not None else entry.pack_id,
                 "chosen_at": old.chosen_at,
                 "delivery": old.delivery,
+                "station_id": old.station_id,
                 "reminded_at": old.reminded_at,
             }
             for position, entry in enumerate(report.entries, start=1)
@@ -145,7 +149,7 @@ def _store(order: OrderView, report: Report, upload: Upload | None, *, now: date
             db.session.connection().execute(
                 update(Recipient.__table__)  # type: ignore[arg-type]
                 .where(Recipient.order_id == order.id, Recipient.position == bindparam("at"))
-                .values({name: bindparam(name) for name in ("pack_id", "chosen_at", "delivery", "reminded_at")}),
+                .values({name: bindparam(name) for name in _KEPT}),
                 kept,
             )
         if order.choice is not None:

@@ -20,7 +20,8 @@ def bring_in(
 ) -> dict[str, int]:
     """Bring organizations and people in, in one transaction; what is there already stays as it is.
 
-    Members name their union by `union_code`; staff name their organization by `union_code` or `merchant_code`.
+    Members name their union by `union_code`; staff name their organization by `union_code`, `merchant_code` or
+    `station_code`.
     Returns how many of each kind are new.
     """
     with transaction():
@@ -35,6 +36,7 @@ def bring_in(
         person_of = {phone: person_id for phone, person_id in db.session.execute(select(Person.phone, Person.id))}
         union_of = {code: key for code, key in db.session.execute(select(GrassrootsUnion.code, GrassrootsUnion.id))}
         merchant_of = {code: key for code, key in db.session.execute(select(Merchant.code, Merchant.id))}
+        station_of = {code: key for code, key in db.session.execute(select(PickupStation.code, PickupStation.id))}
         made["members"] = _add_new(
             Member,
             "member_no",
@@ -54,7 +56,9 @@ def bring_in(
         if fresh:
             db.session.execute(insert(Honour), fresh)
         made["honours"] = len(fresh)
-        made["seats"] = _seat_staff(staff, person_of=person_of, union_of=union_of, merchant_of=merchant_of)
+        made["seats"] = _seat_staff(
+            staff, person_of=person_of, union_of=union_of, merchant_of=merchant_of, station_of=station_of
+        )
     return made
 
 
@@ -73,8 +77,9 @@ def _seat_staff(
     person_of: dict[str, int],
     union_of: dict[str, int],
     merchant_of: dict[str, int],
+    station_of: dict[str, int],
 ) -> int:
-    live = select(SeatRow.person_id, SeatRow.role, SeatRow.union_id, SeatRow.merchant_id).where(
+    live = select(SeatRow.person_id, SeatRow.role, SeatRow.union_id, SeatRow.merchant_id, SeatRow.station_id).where(
         SeatRow.ended_at.is_(None)
     )
     known = {tuple(row) for row in db.session.execute(live)}
@@ -84,10 +89,13 @@ def _seat_staff(
             row["role"],
             union_of.get(row.get("union_code", "")),
             merchant_of.get(row.get("merchant_code", "")),
+            station_of.get(row.get("station_code", "")),
         )
         for row in staff
     ]
     fresh = [seat for seat in wanted if seat not in known]
-    for person_id, role, union_id, merchant_id in fresh:
-        db.session.add(SeatRow(person_id=person_id, role=role, union_id=union_id, merchant_id=merchant_id))
+    for person_id, role, union_id, merchant_id, station_id in fresh:
+        db.session.add(
+            SeatRow(person_id=person_id, role=role, union_id=union_id, merchant_id=merchant_id, station_id=station_id)
+        )
     return len(fresh)

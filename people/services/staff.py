@@ -9,8 +9,8 @@ from kernel import audit
 from kernel.db import db, rows_changed, transaction
 from kernel.errors import Forbidden, Invalid, NotFound, StateConflict
 from people import queries
-from people.models import Credential, GrassrootsUnion, Merchant, Person, SeatRow, SignIn
-from people.rules import APPROVER, MERCHANT, OFFICER, OPERATOR, SEATS, normal_phone
+from people.models import Credential, GrassrootsUnion, Merchant, Person, PickupStation, SeatRow, SignIn
+from people.rules import APPROVER, MERCHANT, OFFICER, OPERATOR, SEATS, STATION, normal_phone
 from people.services.entry import hasher
 
 
@@ -27,11 +27,14 @@ def grant_seat(*, phone: str, name: str, role: str, organization_id: int | None,
         raise Invalid("请选择岗位。", errors={"role": ["请选择岗位。"]})
     union_id = organization_id if role in (OFFICER, APPROVER) else None
     merchant_id = organization_id if role == MERCHANT else None
+    station_id = organization_id if role == STATION else None
     with transaction():
         if role in (OFFICER, APPROVER) and (union_id is None or db.session.get(GrassrootsUnion, union_id) is None):
             raise Invalid("请选择基层工会。", errors={"organization": ["请选择基层工会。"]})
         if role == MERCHANT and (merchant_id is None or db.session.get(Merchant, merchant_id) is None):
             raise Invalid("请选择商户。", errors={"organization": ["请选择商户。"]})
+        if role == STATION and (station_id is None or db.session.get(PickupStation, station_id) is None):
+            raise Invalid("请选择自提点。", errors={"organization": ["请选择自提点。"]})
         person = db.session.scalar(select(Person).where(Person.phone == number))
         if person is None:
             if not name.strip():
@@ -46,6 +49,7 @@ def grant_seat(*, phone: str, name: str, role: str, organization_id: int | None,
             SeatRow.role == role,
             SeatRow.union_id.is_not_distinct_from(union_id),
             SeatRow.merchant_id.is_not_distinct_from(merchant_id),
+            SeatRow.station_id.is_not_distinct_from(station_id),
             SeatRow.ended_at.is_(None),
         )
         if db.session.scalar(held) is not None:
@@ -55,6 +59,7 @@ def grant_seat(*, phone: str, name: str, role: str, organization_id: int | None,
             role=role,
             union_id=union_id,
             merchant_id=merchant_id,
+            station_id=station_id,
             granted_by=actor_id,
             granted_at=now,
         )
@@ -65,7 +70,7 @@ def grant_seat(*, phone: str, name: str, role: str, organization_id: int | None,
             f"person:{person.id}",
             actor_id=actor_id,
             now=now,
-            after={"seat_id": seat.id, "role": role, "union_id": union_id, "merchant_id": merchant_id},
+            after={"seat_id": seat.id, "role": role, **_organization(seat)},
         )
         return person.id
 
@@ -102,9 +107,14 @@ def end_seat(*, seat_id: int | None, actor_id: int, now: datetime) -> int:
             f"person:{seat.person_id}",
             actor_id=actor_id,
             now=now,
-            before={"seat_id": seat.id, "role": seat.role, "union_id": seat.union_id, "merchant_id": seat.merchant_id},
+            before={"seat_id": seat.id, "role": seat.role, **_organization(seat)},
         )
         return seat.person_id
+
+
+def _organization(seat: SeatRow) -> dict[str, int | None]:
+    of_station = {"station_id": seat.station_id} if seat.station_id is not None else {}
+    return {"union_id": seat.union_id, "merchant_id": seat.merchant_id, **of_station}
 
 
 def give_password(*, person_id: int | None, login: str = "", actor_id: int | None, now: datetime) -> tuple[str, str]:

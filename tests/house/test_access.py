@@ -9,13 +9,13 @@ from sqlalchemy import update
 from kernel import clock
 from kernel.db import db
 from people.models import ApiToken
-from tests.factories import APPROVER, MERCHANT_A, MERCHANT_B, OFFICER, OPERATOR, OTHER_OFFICER
+from tests.factories import APPROVER, MERCHANT_A, MERCHANT_B, OFFICER, OPERATOR, OTHER_OFFICER, STATION_S1
 from web import routes
 from web.access import OPEN_ENDPOINTS
 from web.settings import ROOT
 
 M1, M2 = "13800000001", "13800000002"
-SEATS = {"member": M1, "union": OFFICER, "merchant": MERCHANT_A, "operator": OPERATOR}
+SEATS = {"member": M1, "union": OFFICER, "merchant": MERCHANT_A, "station": STATION_S1, "operator": OPERATOR}
 # What a login belongs to besides the audience of its seat: these have one each.
 ADMITTED = {"everyone": set(SEATS), "signed_in": set(SEATS), **{name: {name} for name in SEATS}}
 

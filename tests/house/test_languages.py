@@ -8,7 +8,7 @@ import pytest
 from babel.messages.pofile import read_po
 
 from kernel import clock
-from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR
+from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR, STATION_S1
 from web.languages import NOT_FOR_PEOPLE, chinese_in
 from web.settings import ROOT
 
@@ -30,6 +30,7 @@ DATA = (
     "青岛",
     "某路",
     "经办",
+    "站员",
     "审批",
     "运营",
     "甲员",
@@ -173,6 +174,7 @@ def busy(world):
             f"/merchant/parcels/{paid}-1",
             f"/merchant/packs/{pack}",
         ],
+        STATION_S1: ["/station/", "/station/?status=to_ship", "/station/?status=delivered", "/account/"],
         OPERATOR: [
             "/admin/people/",
             "/admin/members/",

@@ -6,12 +6,13 @@ import re
 import pytest
 from werkzeug.datastructures import Headers
 
-from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR
+from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR, STATION_S1
 from web import routes
 from web.settings import ROOT
 
 M1 = "13800000001"
-SEATS = {"member": M1, "signed_in": M1, "everyone": None, "merchant": MERCHANT_A, "operator": OPERATOR}
+SEATS = {"member": M1, "signed_in": M1, "everyone": None, "merchant": MERCHANT_A, "station": STATION_S1}
+SEATS |= {"operator": OPERATOR}
 LONG = "9" * 400
 PATHS = ("%00", "-1", "9999999999999999999", LONG, "%ED%A0%80", "1-99999999999", "٣")
 

@@ -12,7 +12,7 @@ from finance.settlement import services as settlement
 from kernel import clock
 from kernel.db import db
 from orders.services import summing
-from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR
+from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR, STATION_S1
 from web import routes
 
 M1 = "13800000001"
@@ -37,6 +37,7 @@ PAGES = {
         *("/merchant/statements/", "/merchant/statements/<period>", "/merchant/statements/<period>.xlsx"),
         "/merchant/statements/<period>.pdf",
     ),
+    STATION_S1: ("/station/",),
     OPERATOR: (
         *("/admin/", "/admin/transfers", "/admin/refunds", "/admin/people/", "/admin/members/", "/admin/audit/"),
         *("/admin/campaigns/new", "/admin/campaigns/<slug>/settings", "/admin/campaigns/<slug>/issue"),
@@ -64,7 +65,7 @@ PAGES = {
 # Steps of signing in, which show nothing from the database, and what is no page.
 OTHERS = {
     *("/sign-in/factor", "/sign-in/password", "/sign-in/set-up", "/sign-in/with/<slug>", "/sign-in/from/<slug>"),
-    *("/pictures/<name>", "/refund-pictures/<name>"),
+    *("/pictures/<name>", "/refund-pictures/<name>", "/pickup/"),
     *("/language/<code>", "/healthz", "/readyz", "/metrics"),
     *("/static/<path:filename>", "/bootstrap/static/<path:filename>"),
 }

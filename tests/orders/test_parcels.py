@@ -30,7 +30,7 @@ def bought(world, *wanted, login=M1, delivery=SHIP):
 
 def collected(world, *wanted, login=M1):
     with world.app.app_context():
-        station = db.session.execute(text("SELECT id FROM pickup_stations")).scalar_one()
+        station = db.session.execute(text("SELECT id FROM pickup_stations WHERE code = 'S1'")).scalar_one()
     place = {"kind": "pickup", "name": "王芳", "phone": M1, "station_id": str(station)}
     return bought(world, *wanted, login=login, delivery=place)
 

@@ -1,0 +1,88 @@
+"""What waits at each pickup station: parcels, and the packets of unions' recipients who collect theirs there."""
+
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from kernel.db import db
+from kernel.paging import Page, page_of
+from orders.models import Order, Parcel, Recipient
+from orders.queries.orders import ParcelView, lines_of, with_labels
+from orders.queries.packing import packet_of
+from orders.rules import SENDING, only_pack
+
+WAITING = ("to_ship", "shipped")
+PACKETS = 200
+MOST_OF_AN_ORDER = 200
+
+
+def waiting_at_stations() -> dict[int, int]:
+    """Return how many parcels members will still collect at each station: to be sent there, or there already."""
+    rows = db.session.execute(
+        select(Parcel.station_id, func.count())
+        .where(Parcel.station_id.is_not(None), Parcel.status.in_(WAITING))
+        .group_by(Parcel.station_id)
+    )
+    return {station_id: count for station_id, count in rows if station_id is not None}
+
+
+def counts_at(station_id: int | None) -> dict[str, int]:
+    """Return how many parcels for a station are still to be sent, were sent there, and were collected, by status."""
+    rows = db.session.execute(
+        select(Parcel.status, func.count())
+        .where(Parcel.station_id == station_id, Parcel.station_id.is_not(None))
+        .group_by(Parcel.status)
+    )
+    return {status: count for status, count in rows}
+
+
+def parcels_at(
+    station_id: int | None, *, status: str, limit: int, before: int | None = None, now: datetime
+) -> Page[ParcelView]:
+    """Return a station's parcels, newest first. An order's stand on one page, even where that makes it longer."""
+    query = (
+        select(Parcel, Order)
+        .join(Order, Order.id == Parcel.order_id)
+        .where(Parcel.station_id == station_id, Parcel.station_id.is_not(None), Parcel.status == status)
+        .order_by(Parcel.order_id.desc(), Parcel.parcel_no)
+        .execution_options(populate_existing=True)
+    )
+    if before is not None:
+        query = query.where(Parcel.order_id < before)
+    rows = db.session.execute(query.limit(limit + MOST_OF_AN_ORDER)).all()
+    # The cursor names an order: a page ends where one ends.
+    end = next((n for n in range(limit, len(rows)) if rows[n].Order.id != rows[n - 1].Order.id), len(rows))
+    page = page_of(rows, limit=end, key=lambda row: row.Order.id)
+    return Page(items=with_labels(page.items, now=now), next_cursor=page.next_cursor)
+
+
+def packets_at(station_id: int | None, *, now: datetime) -> list[ParcelView]:
+    """Return what unions' recipients will still collect at a station, each one's packet, at most `PACKETS`."""
+    people = db.session.scalars(
+        select(Recipient)
+        .join(Order, Order.id == Recipient.order_id)
+        .where(
+            Recipient.station_id == station_id,
+            Recipient.station_id.is_not(None),
+            Recipient.received_at.is_(None),
+            Order.status.in_((*SENDING, "completed")),
+        )
+        .order_by(Recipient.order_id.desc(), Recipient.position)
+        .limit(PACKETS)
+        .execution_options(populate_existing=True)
+    ).all()
+    order_ids = {one.order_id for one in people}
+    rows = db.session.execute(
+        select(Parcel, Order)
+        .join(Order, Order.id == Parcel.order_id)
+        .where(Parcel.order_id.in_(order_ids), Parcel.status != "cancelled")
+    ).all()
+    parcels = with_labels(rows, now=now)
+    only = {order_id: only_pack(lines) for order_id, lines in lines_of(order_ids).items()}
+    packets = [
+        packet_of(parcel, one, only[one.order_id])
+        for one in people
+        for parcel in parcels
+        if parcel.order_id == one.order_id
+    ]
+    return [packet for packet in packets if packet is not None]
