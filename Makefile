@@ -51,6 +51,9 @@ bench: setup ## measure orders, the rush, the issue, a roster and looking, each 
 lock: setup ## write requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --extra dev --no-header pyproject.toml -o requirements.lock
 
+pictures: setup chromium ## take the guides' pictures again (docs/guides/pictures), from a demonstration of their own
+	$(BIN)/python -m tests.guides.pictures
+
 translations: setup ## gather the texts to translate into web/translations
 	$(BIN)/pybabel -q extract -F babel.cfg --no-location --omit-header --no-wrap --sort-output -o web/translations/messages.pot $(ROOMS)
 	$(BIN)/pybabel -q update -N --ignore-obsolete --no-wrap --ignore-pot-creation-date -i web/translations/messages.pot -d web/translations -l en
@@ -59,4 +62,4 @@ translations: setup ## gather the texts to translate into web/translations
 migration: setup ## write a migration: make migration m="what changes"
 	$(BIN)/flask --app wsgi db revision --autogenerate -m "$(m)"
 
-.PHONY: help setup demo run check fix chromium test torture bench lock translations migration
+.PHONY: help setup demo run check fix chromium test torture bench lock pictures translations migration

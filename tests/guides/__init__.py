@@ -1,0 +1,1 @@
+"""The guides: their pictures, their words and their examples stay true."""
