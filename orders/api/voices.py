@@ -79,7 +79,10 @@ def own_questions(args: dict[str, Any]) -> Any:
 @member.arguments(schemas.Rate)
 @member.response(200, schemas.Rating)
 def rate(body: dict[str, Any], number: str, line_id: str) -> Any:
-    """Rate a pack that has arrived; again, from any order that brought it, to change it. An operator sees words first."""
+    """Rate a pack that has arrived; again, from any order that brought it, to change it.
+
+    Words are shown once an operator has seen them.
+    """
     count_words()
     own = who().member_id
     given = voicing.rate(number=number, line_no=as_id(line_id), member_id=own, now=clock.now(), **body)

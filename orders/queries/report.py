@@ -220,7 +220,10 @@ def proof() -> list[str]:
 
 
 def all_breaches() -> list[str]:
-    """Return every breach of the five rules, of statements, summaries and ratings, as the caller's transaction sees them."""
+    """Return every breach of the five rules, of statements, summaries and packs' kept ratings.
+
+    As the caller's transaction sees them.
+    """
     return [
         *voucher_queries.breaches(),
         *catalog_queries.breaches(),
