@@ -2,23 +2,36 @@
 
 import re
 import secrets
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kernel import audit, limits
 from kernel.db import db, rows_changed, transaction
-from kernel.errors import NotFound, StateConflict
+from kernel.errors import Invalid, NotFound, StateConflict
 from orders import queries
 from orders.models import Parcel, Pickup
 from orders.queries import ParcelView
 from orders.rules import is_pickup_code, pickup_code
 from orders.services.fulfilment import lock_order, move_order, send_all
+from people import queries as people_queries
 
 OPEN = ("to_ship", "shipped")
 OVER_THE_COUNTER = "自提"
 TRIES, TRIES_SECONDS = 600, 600
+
+
+def placed(delivery: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a place of delivery as it is kept: a pickup station with its names of now. Raises Invalid for none."""
+    if delivery["kind"] != "pickup":
+        return dict(delivery)
+    station = people_queries.station(delivery["station_id"])
+    if station is None:
+        raise Invalid("没有这个自提点。", errors={"delivery.station_id": ["没有这个自提点。"]})
+    return {**delivery, "station_name": station.name, "station_name_en": station.name_en}
 
 
 def code_for(*, number: str, parcel: str, member_id: int | None, now: datetime) -> str:
