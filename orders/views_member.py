@@ -1,6 +1,7 @@
 """A member's pages: the campaign and its packs, the cart, placing, paying and following an order."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from flask import current_app, flash, g, redirect, render_template, request, session, url_for
@@ -25,7 +26,8 @@ from orders.queries import why as why_queries
 from orders.rules import MEMBER_BUYER, REFUNDABLE, Line, Wanted
 from orders.services import events, fulfilment, paying, pickup, placing, refunding
 from orders.views_pickup import qr_of
-from orders.views_stations import stations_near
+from orders.views_stations import position_told, stations_near
+from people import queries as people_queries
 from voices import queries as voice_queries
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
@@ -195,11 +197,15 @@ def _checkout_page(
             flash(gone or problem or "", "warning")
         return redirect(url_for("member.cart"), 303)
     seen_fen = as_id(form.get("payable_fen", ""))
+    here = position_told(form)
+    near = stations_near("" if here else form.get("near", ""), here=here, listed=5)
     page = render_template(
         "member/checkout.html",
         priced=priced,
         campaign=campaign,
-        **stations_near(form.get("near", ""), listed=5),
+        **near,
+        by_position=here is not None,
+        picked=_picked(form, nearest=near["stations"] if here else []),
         form=form,
         errors=errors,
         key=key,
@@ -210,13 +216,19 @@ def _checkout_page(
     return page, status
 
 
+def _picked(form: Any, *, nearest: Sequence[Any]) -> str:
+    """Return the id of the station that is chosen: by its own button, before, or the nearest to where one is."""
+    chosen = as_id(form.get("pick", "")) or as_id(form.get("station_id", ""))
+    return str(chosen or (nearest[0].id if nearest and nearest[0].lat_e6 is not None else ""))
+
+
 @bp.post("/checkout")
 def place() -> ResponseReturnValue:
     """Place the order at the price that was shown."""
     form = request.form
     key = form.get("idempotency_key", "") or secrets.token_urlsafe(18)
-    if "find" in form:
-        # Asks for the stations near a place: nothing is placed, what was typed stays.
+    if "find" in form or "pick" in form:
+        # Asks for the stations near a place, or picks one of them: nothing is placed, what was typed stays.
         return _checkout_page(form, {}, key)
     campaign = _campaign()
     body = {
@@ -278,10 +290,12 @@ def order(number: str) -> ResponseReturnValue:
         events.ask_about(queries.order_of_member(number, member_id=who().member_id, now=now).id, now=now)
     placing.expire_own(member_id=who().member_id, now=now)
     found = queries.order_of_member(number, member_id=who().member_id, now=now)
+    station = found.delivery.get("station_id") if found.delivery.get("kind") == "pickup" else None
     return render_template(
         "member/order.html",
         order=found,
         pickups={one.id: (code, qr_of(code)) for one, code in pickup.codes_of(found, now=now)},
+        station=people_queries.station(station, closed=True) if station is not None else None,
         payments=gateway_queries.of_order(found.id),
         sent_back=gateway_queries.refunds_of(found.id),
         refunds=(returned := refund_queries.refunds_of(found.id)),

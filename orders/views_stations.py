@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
 from kernel import clock
-from kernel.doors import PageBlueprint, said, saved, upload, who
+from kernel.doors import PageBlueprint, locale_of, said, saved, upload, who
 from kernel.errors import DomainError
 from kernel.ids import as_id
 from kernel.schemas import SheetReport
@@ -27,8 +27,13 @@ def stations_near(near: str, *, here: Position | None = None, listed: int = LIST
     """Return what a page shows of stations: all, the nearest first; the map of the first `listed`; the districts."""
     near = near.strip()[:100]
     found, place = queries.nearest_stations(near=near, here=here)
+    chinese = locale_of() == "zh"
     spots = [
-        Spot(one.position, number if number <= listed else None, one.station.name)
+        Spot(
+            one.position,
+            number if number <= listed else None,
+            one.station.name if chinese else one.station.name_en or one.station.name,
+        )
         for number, one in enumerate(found, start=1)
         if one.position is not None
     ]
@@ -43,12 +48,17 @@ def stations_near(near: str, *, here: Position | None = None, listed: int = LIST
     }
 
 
+def position_told(form: Any) -> Position | None:
+    """Return where a browser says that it is; None where it did not say, or no such place is."""
+    lat = degrees_e6(form.get("latitude", ""), most=90)
+    lon = degrees_e6(form.get("longitude", ""), most=180)
+    return Position(lat, lon) if lat is not None and lon is not None else None
+
+
 @everyone.route("/", methods=["GET", "POST"], strict_slashes=False)
 def find() -> ResponseReturnValue:
     """The stations, the nearest first. A browser's position comes by POST, so that it stands in no address or log."""
-    lat = degrees_e6(request.form.get("latitude", ""), most=90)
-    lon = degrees_e6(request.form.get("longitude", ""), most=180)
-    here = Position(lat, lon) if lat is not None and lon is not None else None
+    here = position_told(request.form)
     more = as_id(request.values.get("more", "")) or LISTED
     return render_template(
         "member/stations.html",

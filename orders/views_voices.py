@@ -55,7 +55,7 @@ def _words_page(number: str, *, form: Any = None, errors: Any = None, status: in
         "member/order_words.html",
         order=found,
         questions=queries.questions_of_member(who().member_id, order_id=found.id, limit=50, now=now).items,
-        ratings=queries.ratings_of_order(found.id),
+        ratings=queries.ratings_by_pack(who().member_id, [line.pack_id for line in found.lines]),
         answer_hours=max(1, _answer_seconds() // 3600),
         form=form or {},
         errors=errors or {},

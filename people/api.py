@@ -21,7 +21,9 @@ class Station(Base):
 
     id = IdField()
     name = fields.String()
+    name_en = fields.String()
     address = fields.String()
+    address_en = fields.String()
     hours = fields.String()
     district = fields.String()
     services = fields.String()
@@ -68,4 +70,16 @@ def stations(args: dict[str, Any]) -> Any:
     return tagged(page(Station)().dump(found))
 
 
-_FIELDS = ("id", "name", "address", "hours", "district", "services", "phone", "lat_e6", "lon_e6")
+_FIELDS = (
+    "id",
+    "name",
+    "name_en",
+    "address",
+    "address_en",
+    "hours",
+    "district",
+    "services",
+    "phone",
+    "lat_e6",
+    "lon_e6",
+)

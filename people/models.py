@@ -109,7 +109,8 @@ class SeatRow(Base):
 class PickupStation(Base):
     """自提点: where a member can collect instead of having a pack shipped. A closed one is offered to nobody.
 
-    Its position (WGS-84) is kept in millionths of a degree; both or none.
+    Its position (WGS-84) is kept in millionths of a degree; both or none. Where there is no English name or address the
+    Chinese is shown.
     """
 
     __tablename__ = "pickup_stations"
@@ -124,7 +125,9 @@ class PickupStation(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     code: Mapped[str] = mapped_column(String(20), unique=True)
     name: Mapped[str] = mapped_column(String(80))
+    name_en: Mapped[str] = mapped_column(String(160), default="", server_default="")
     address: Mapped[str] = mapped_column(String(200))
+    address_en: Mapped[str] = mapped_column(String(300), default="", server_default="")
     hours: Mapped[str] = mapped_column(String(120), default="")
     district: Mapped[str] = mapped_column(String(40), default="", server_default="")
     services: Mapped[str] = mapped_column(String(200), default="", server_default="")

@@ -9,6 +9,7 @@ METRES_PER_DEGREE = 111_195  # of latitude, on a sphere of 6,371 km
 WIDTH, HEIGHT, EDGE = 360, 300, 34  # of the map, in its own pixels
 TOUCHING = 25  # pixels between two pins that would cover each other
 LABEL_HEIGHT, WIDE, NARROW = 15, 12, 6.5
+LABEL_MOST = 12 * WIDE + 8  # pixels a name may take
 NAMED = 10  # so many pins have their names beside them
 
 
@@ -190,6 +191,19 @@ def _width_of(text: str) -> float:
     return sum(WIDE if ord(character) > 0x2E7F else NARROW for character in text)
 
 
+def _shortened(text: str) -> str:
+    """Return a name that has room on the map: twelve Chinese characters, or twice as many letters.
+
+    >>> [_shortened(name) for name in ("服务中心自提点", "松岭路工会驿站松岭路工会驿站", "District Service Centre")]
+    ['服务中心自提点', '松岭路工会驿站松岭路工…', 'District Service Centre']
+    """
+    if _width_of(text) <= LABEL_MOST:
+        return text
+    while _width_of(text) > LABEL_MOST - WIDE:
+        text = text[:-1]
+    return f"{text}…"
+
+
 def _named(pins: list[Pin], *, here: tuple[int, int] | None) -> list[Pin]:
     """Put names beside the first pins, where there is room; a name that would cover something is left out."""
     taken = [(pin.x - 13.0, pin.y - 13.0, pin.x + 13.0, pin.y + 13.0) for pin in pins]
@@ -198,7 +212,7 @@ def _named(pins: list[Pin], *, here: tuple[int, int] | None) -> list[Pin]:
     named = []
     for index, pin in enumerate(pins):
         label = pin.names[0] if len(pin.names) == 1 else ""
-        label = label if len(label) <= 12 else f"{label[:11]}…"
+        label = _shortened(label)
         width = _width_of(label)
         places = ((pin.x + 16, pin.x + 16 + width, False), (pin.x - 16 - width, pin.x - 16, True))
         for left, right, ends in places if label and index < NAMED else ():

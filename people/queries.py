@@ -180,9 +180,11 @@ def stations(*, closed: bool = False) -> Sequence[PickupStation]:
     return db.session.scalars(query.execution_options(populate_existing=True)).all()
 
 
-def station(station_id: int) -> PickupStation | None:
-    """Return a pickup station that is open."""
-    query = select(PickupStation).where(PickupStation.id == station_id, PickupStation.is_open)
+def station(station_id: int, *, closed: bool = False) -> PickupStation | None:
+    """Return a pickup station that is open, or (`closed`) any."""
+    query = select(PickupStation).where(PickupStation.id == station_id)
+    if not closed:
+        query = query.where(PickupStation.is_open)
     return db.session.scalar(query.execution_options(populate_existing=True))
 
 
@@ -195,9 +197,13 @@ def station_for_operator(station_id: int | None) -> PickupStation:
     return found
 
 
-def station_name(station_id: BindParameter[int]) -> ScalarSelect[str | None]:
-    """Return an open pickup station's name as something a statement of a room above can carry."""
-    return select(PickupStation.name).where(PickupStation.id == station_id, PickupStation.is_open).scalar_subquery()
+def station_names(station_id: BindParameter[int]) -> tuple[ScalarSelect[str | None], ScalarSelect[str | None]]:
+    """Return an open pickup station's Chinese and English name as a statement of a room above can carry them."""
+
+    def named(column: Any) -> ScalarSelect[str | None]:
+        return select(column).where(PickupStation.id == station_id, PickupStation.is_open).scalar_subquery()
+
+    return named(PickupStation.name), named(PickupStation.name_en)
 
 
 @dataclass(frozen=True)
@@ -224,7 +230,8 @@ def nearest_stations(*, near: str = "", here: Position | None = None) -> tuple[l
     words = unicodedata.normalize("NFKC", near).lower().split()[:5]
 
     def matches(one: Near) -> bool:
-        text = f"{one.station.district} {one.station.name} {one.station.address}".lower()
+        row = one.station
+        text = f"{row.district} {row.name} {row.address} {row.name_en} {row.address_en}".lower()
         return bool(words) and all(word in text for word in words)
 
     if here is None:

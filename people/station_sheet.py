@@ -11,8 +11,10 @@ from people.places import degrees_e6, shown_degrees
 HEADERS = {
     "code": ("编号", "自提点编号", "code", "id", "station"),
     "name": ("名称", "自提点", "自提点名称", "name"),
+    "name_en": ("英文名称", "name_en"),
     "district": ("街道", "区域", "所属街道", "district"),
     "address": ("地址", "详细地址", "address"),
+    "address_en": ("英文地址", "address_en"),
     "hours": ("营业时间", "开放时间", "时间", "hours"),
     "services": ("服务", "服务项目", "services"),
     "phone": ("电话", "联系电话", "phone"),
@@ -21,7 +23,17 @@ HEADERS = {
     "open": ("开放", "是否开放", "open", "is_open"),
 }
 COLUMN_NAMES = {name: names[0] for name, names in HEADERS.items()}
-MOST = {"code": 20, "name": 80, "district": 40, "address": 200, "hours": 120, "services": 200, "phone": 30}
+MOST = {
+    "code": 20,
+    "name": 80,
+    "name_en": 160,
+    "district": 40,
+    "address": 200,
+    "address_en": 300,
+    "hours": 120,
+    "services": 200,
+    "phone": 30,
+}
 NEEDED = ("code", "name", "address")
 YES = ("", "是", "开放", "yes", "y", "true", "1", "open")
 NO = ("否", "关闭", "停用", "no", "n", "false", "0", "closed")
@@ -106,4 +118,4 @@ def written(stations: Iterable[Any]) -> bytes:
         for one in stations
     ]
     header = [COLUMN_NAMES[name] for name in (*MOST, "latitude", "longitude", "open")]
-    return sheets.write([header, *rows], widths=(10, 24, 16, 36, 24, 30, 16, 12, 12, 8))
+    return sheets.write([header, *rows], widths=(10, 24, 24, 16, 36, 36, 24, 30, 16, 12, 12, 8))

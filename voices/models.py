@@ -67,9 +67,10 @@ class Question(Base):
 
 
 class Rating(Base):
-    """评价: one member's stars and words for a pack they received, one for each line of an order and each pack.
+    """评价: one member's stars and words for a pack they received: one for each member and pack, however often ordered.
 
-    Its stars count in the pack's summary (catalog) in the transaction that writes them.
+    It names the order it was first given for. Its stars count in the pack's summary (catalog) in the transaction that
+    writes them.
     """
 
     __tablename__ = "ratings"

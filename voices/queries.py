@@ -242,10 +242,18 @@ def all_said_by(member_id: int | None) -> tuple[Sequence[Question], Sequence[Rat
     )
 
 
-def ratings_of_order(order_id: int) -> dict[int, RatingView]:
-    """Return the ratings given for an order, by line."""
-    page = _ratings(select(Rating).where(Rating.order_id == order_id), limit=1000, before=None)
-    return {view.line_no: view for view in page.items}
+def ratings_by_pack(member_id: int | None, pack_ids: Iterable[int]) -> dict[int, RatingView]:
+    """Return a member's own ratings of some packs, by pack, whichever order they were given for."""
+    wanted = select(Rating).where(Rating.member_id == member_id, Rating.pack_id.in_(set(pack_ids)))
+    return {view.pack_id: view for view in _ratings(wanted, limit=1000, before=None).items}
+
+
+def rating_of_member(rating_id: int, *, member_id: int | None) -> RatingView:
+    """Return an own rating; raise NotFound."""
+    found = _ratings(select(Rating).where(Rating.id == rating_id, Rating.member_id == member_id), limit=1, before=None)
+    if not found.items:
+        raise NotFound("没有这条评价。")
+    return found.items[0]
 
 
 def ratings(*, status: str | None, limit: int, before: int | None = None) -> Page[RatingView]:

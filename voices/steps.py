@@ -48,16 +48,12 @@ def rate(
 ) -> tuple[int, bool]:
     """Write a member's rating of a pack they received; return its id and whether anything changed.
 
-    The order's row is locked by the caller. Said again for the same line it takes the place of what was said: the
-    same changes nothing, other words wait for an operator anew. Raises StateConflict where the member rated this pack
-    for another order.
+    The order's row is locked by the caller. A member rates a pack once, however many orders brought it: said again,
+    for this line or another order's, it takes the place of what was said. The same changes nothing, other words wait
+    for an operator anew. Raises StateConflict where the line is rated as another pack already.
     """
-    own = db.session.execute(
-        select(Rating).where(Rating.pack_id == pack_id, Rating.member_id == member_id).with_for_update()
-    ).scalar_one_or_none()
-    if own is not None and (own.order_id, own.line_no) != (order_id, line_no):
-        raise StateConflict("您已经评价过这个礼包，可以在那个订单里修改。", extra={"order_number": str(own.order_id)})
     status = "waiting" if words else "none"
+    own = _own_rating(member_id=member_id, pack_id=pack_id)
     if own is None:
         rating_id = new_id()
         on_engine = postgresql.insert if db.session.get_bind().dialect.name == "postgresql" else sqlite.insert
@@ -76,10 +72,13 @@ def rate(
             )
             .on_conflict_do_nothing()
         )
-        if added == 0:
-            raise StateConflict("您已经评价过这个礼包，可以在那个订单里修改。")
-        catalog_steps.note_rating(pack_id, count=1, stars=stars)
-        return rating_id, True
+        if added:
+            catalog_steps.note_rating(pack_id, count=1, stars=stars)
+            return rating_id, True
+        # Another order of the same pack was rated a moment ago (each holds its own order's row): that one is changed.
+        own = _own_rating(member_id=member_id, pack_id=pack_id)
+        if own is None:
+            raise StateConflict("这个订单行已经评价过。")
     if (own.stars, own.words) == (stars, words):
         return own.id, False
     changed: dict[str, object] = {"stars": stars, "rated_at": now}
@@ -91,6 +90,15 @@ def rate(
     if own.stars != stars:
         catalog_steps.note_rating(pack_id, count=0, stars=stars - own.stars)
     return own.id, True
+
+
+def _own_rating(*, member_id: int, pack_id: int) -> Rating | None:
+    return db.session.scalars(
+        select(Rating)
+        .where(Rating.pack_id == pack_id, Rating.member_id == member_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
 
 
 def forget_author(member_id: int, *, erased: str) -> None:

@@ -26,7 +26,9 @@ class StationFields(Base):
 
     code = text(20)
     name = text(80)
+    name_en = text(160, minimum=0, required=False, load_default="")
     address = text(200)
+    address_en = text(300, minimum=0, required=False, load_default="")
     district = text(40, minimum=0, required=False, load_default="")
     hours = text(120, minimum=0, required=False, load_default="")
     services = text(200, minimum=0, required=False, load_default="")

@@ -79,11 +79,14 @@ def own_questions(args: dict[str, Any]) -> Any:
 @member.arguments(schemas.Rate)
 @member.response(200, schemas.Rating)
 def rate(body: dict[str, Any], number: str, line_id: str) -> Any:
-    """Rate a pack that has arrived; again, to change it. Words are shown once an operator has seen them."""
+    """Rate a pack that has arrived; again, from any order that brought it, to change it.
+
+    Words are shown once an operator has seen them.
+    """
     count_words()
-    order_id, line_no = as_id(number), as_id(line_id)
-    voicing.rate(number=number, line_no=line_no, member_id=who().member_id, now=clock.now(), **body)
-    return queries.ratings_of_order(order_id or 0)[line_no or 0]
+    own = who().member_id
+    given = voicing.rate(number=number, line_no=as_id(line_id), member_id=own, now=clock.now(), **body)
+    return queries.rating_of_member(given, member_id=own)
 
 
 @member.route("/me/ratings")

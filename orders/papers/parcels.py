@@ -34,7 +34,10 @@ def _packed(line: Line) -> int:
 
 def _place(delivery: dict[str, Any]) -> str:
     if delivery.get("kind") == "pickup":
-        return f"{gettext('自提')}：{delivery.get('station_name', '')}"
+        chinese = str(get_locale()).startswith("zh")
+        name = delivery.get("station_name", "")
+        name = name if chinese else delivery.get("station_name_en") or name
+        return f"{gettext('自提')}：{name}"
     return f"{delivery.get('region') or ''} {delivery.get('address') or ''}".strip()
 
 

@@ -169,7 +169,7 @@ def basket(
     """Return, by one statement, all that pricing and placing a member's order needs: a row a pack.
 
     Each row carries the campaign's rule, the member's voucher, the number of the member's unpaid orders, the units of
-    the pack the member has bought, the pickup station's name, and the answer this idempotency key got before. One row
+    the pack the member has bought, the pickup station's names, and the answer this idempotency key got before. One row
     without a pack where none of the packs exists; no row where the campaign does not.
     """
     values = {
@@ -207,6 +207,7 @@ def _basket(packs: int) -> Select[Any]:
         )
         .correlate(pack, purse)
     )
+    station_name, station_name_en = people_queries.station_names(bindparam("station_id", type_=Id))
     first_answer = (
         select(Order.request_hash, Order.answer)
         .where(
@@ -221,7 +222,8 @@ def _basket(packs: int) -> Select[Any]:
             pack,
             unpaid.scalar_subquery().label("unpaid"),
             bought.scalar_subquery().label("bought"),
-            people_queries.station_name(bindparam("station_id", type_=Id)).label("station_name"),
+            station_name.label("station_name"),
+            station_name_en.label("station_name_en"),
             first_answer.c.request_hash.label("first_hash"),
             first_answer.c.answer.label("first_answer"),
         )

@@ -14,6 +14,7 @@ from orders.models import Order, OrderLine
 from orders.queries import grants, summaries
 from orders.rules import REFUNDABLE, UNION_BUYER
 from people import queries as people_queries
+from voices import queries as voice_queries
 from voucher import queries as voucher_queries
 
 
@@ -219,11 +220,15 @@ def proof() -> list[str]:
 
 
 def all_breaches() -> list[str]:
-    """Return every breach of the five rules, of statements and of summaries, as the caller's transaction sees them."""
+    """Return every breach of the five rules, of statements, summaries and packs' kept ratings.
+
+    As the caller's transaction sees them.
+    """
     return [
         *voucher_queries.breaches(),
         *catalog_queries.breaches(),
         *breaches(),
         *settlement_queries.breaches(),
         *summaries.breaches(),
+        *voice_queries.rating_breaches(),
     ]

@@ -16,8 +16,7 @@ from orders.models import Order, Recipient
 from orders.queries import unions as union_queries
 from orders.queries.orders import Choice
 from orders.queries.unions import ChoiceView
-from orders.services import bulk, replacing
-from people import queries as people_queries
+from orders.services import bulk, pickup, replacing
 from people import steps as people_steps
 from people.rules import normal_phone
 
@@ -93,12 +92,7 @@ def _placed(seen: ChoiceView, delivery: Mapping[str, Any] | None, address: str) 
         if seen.order.delivery_mode == "recipient" and not (address or seen.address or seen.delivery):
             raise Invalid(errors={"delivery": ["请填写收货地址或选择自提点。"]})
         return None
-    if delivery["kind"] == "pickup":
-        station = people_queries.station(delivery["station_id"])
-        if station is None:
-            raise Invalid("没有这个自提点。", errors={"delivery.station_id": ["没有这个自提点。"]})
-        return {**delivery, "station_name": station.name}
-    return dict(delivery)
+    return pickup.placed(delivery)
 
 
 def _station_in(place: Mapping[str, Any]) -> int | None:

@@ -28,6 +28,7 @@ from orders import schemas
 from orders.models import Grant, GrantRecipient, Order
 from orders.queries import grants as grant_queries
 from orders.rules import GRANTED, Line, Wanted, owed_by_merchant, quantities_of
+from orders.services import pickup
 from orders.services.fulfilment import write_parcels
 from orders.services.placing import make_lines, write_lines
 from people import queries as people_queries
@@ -179,7 +180,7 @@ def confirm(
         if lines:
             if delivery is None:
                 raise Invalid(errors={"delivery": ["请填写收货地址或选择自提点。"]})
-            order_id = _order_of(grant, person, lines, _placed(delivery), now=now)
+            order_id = _order_of(grant, person, lines, pickup.placed(delivery), now=now)
             postings += voucher_steps.redeem_grant(campaign_id=grant.campaign_id, amount_fen=grant.cost_fen)
             for merchant_id, (_, subsidy_fen) in owed_by_merchant(lines).items():
                 owner = {"campaign_id": grant.campaign_id, "merchant_id": merchant_id}
@@ -314,15 +315,6 @@ def _answer(
         .where(GrantRecipient.grant_id == grant_id, GrantRecipient.position == position)
         .values(status=status, answered_at=now, answered_by=actor_id, order_id=order_id)
     )
-
-
-def _placed(delivery: Mapping[str, Any]) -> dict[str, Any]:
-    if delivery["kind"] != "pickup":
-        return dict(delivery)
-    station = people_queries.station(delivery["station_id"])
-    if station is None:
-        raise Invalid("没有这个自提点。", errors={"delivery.station_id": ["没有这个自提点。"]})
-    return {**delivery, "station_name": station.name}
 
 
 def _order_of(

@@ -5,13 +5,14 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kernel import audit, limits
 from kernel.db import db, rows_changed, transaction
-from kernel.errors import NotFound, StateConflict
+from kernel.errors import Invalid, NotFound, StateConflict
 from orders import queries
 from orders.models import Order, Parcel, Pickup, Recipient
 from orders.queries import OrderView, ParcelView
@@ -20,6 +21,7 @@ from orders.queries.packing import packet_of
 from orders.queries.unions import ChoiceView
 from orders.rules import SENDING, is_pickup_code, only_pack, pickup_code
 from orders.services.fulfilment import lock_order, move_order, send_all
+from people import queries as people_queries
 
 OPEN = ("to_ship", "shipped")
 OVER_THE_COUNTER = "自提"
@@ -49,6 +51,16 @@ class Due:
     code: str
     parcel: ParcelView
     position: int
+
+
+def placed(delivery: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a place of delivery as it is kept: a pickup station with its names of now. Raises Invalid for none."""
+    if delivery["kind"] != "pickup":
+        return dict(delivery)
+    station = people_queries.station(delivery["station_id"])
+    if station is None:
+        raise Invalid("没有这个自提点。", errors={"delivery.station_id": ["没有这个自提点。"]})
+    return {**delivery, "station_name": station.name, "station_name_en": station.name_en}
 
 
 def code_for(*, number: str, parcel: str, member_id: int | None, now: datetime) -> str:

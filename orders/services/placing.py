@@ -245,7 +245,7 @@ def _placed_delivery(delivery: Mapping[str, Any], row: Row[Any]) -> dict[str, An
     if delivery["kind"] == "pickup":
         if row.station_name is None:
             raise Invalid("没有这个自提点。", errors={"delivery.station_id": ["没有这个自提点。"]})
-        return {**delivery, "station_name": row.station_name}
+        return {**delivery, "station_name": row.station_name, "station_name_en": row.station_name_en}
     return dict(delivery)
 
 

@@ -24,6 +24,7 @@ ROSTER_FIELDS = (
     *("name", "phone", "employee_no", "department", "quantity", "value_fen", "address", "delivery"),
     *("chosen_at", "reminded_at", "asked_until", "received_at", "received_how"),
 )
+PLACE_KEPT = ("kind", "station_id", "station_name", "station_name_en")  # of where an order went: says nothing of whose
 OPEN = ("pending_payment", "paid", "fulfilling")
 
 
@@ -123,7 +124,7 @@ def erase(*, member_id: int | None, reason: str, actor_id: int, now: datetime) -
         for order_id, delivery in db.session.execute(
             select(Order.id, Order.delivery).where(Order.member_id == member_id)
         ).all():
-            kept = {name: delivery[name] for name in ("kind", "station_id", "station_name") if name in delivery}
+            kept = {name: value for name, value in delivery.items() if name in PLACE_KEPT}
             db.session.execute(
                 update(Order)
                 .where(Order.id == order_id)

@@ -59,8 +59,8 @@ def ask_on_order(
 def rate(*, number: str, line_no: int | None, member_id: int | None, stars: int, words: str, now: datetime) -> int:
     """Rate a pack of an own order once its parcel has arrived; return the rating's id.
 
-    Said again for the same line, it takes the place of what was said. Raises NotFound for another's order or no such
-    line, StateConflict before it has arrived, for units that were never sent, and for a pack rated in another order.
+    Said again, for this order or another of the same pack, it takes the place of what was said. Raises NotFound for
+    another's order or no such line, StateConflict before it has arrived and for units that were never sent.
     """
     assert member_id is not None
     order = queries.order_of_member(number, member_id=member_id, now=now)

@@ -163,6 +163,92 @@ def test_the_checkout_finds_a_station_and_places_nothing(world):
     assert world.call(M1, "GET", "/orders").json["items"] == []
 
 
+def at_checkout(world):
+    """A member's browser with a pack in the cart, and the form of its checkout."""
+    client = world.browser(M1)
+    with client.session_transaction() as session:
+        session["cart"] = {world.packs["A150"]: 1}
+    page = client.get("/checkout").text
+    payable = re.search(r'name="payable_fen" value="(\d+)"', page)
+    assert payable
+    form = {"csrf_token": csrf_of(page), "payable_fen": payable[1], "idempotency_key": "k1", "kind": "pickup"}
+    return client, {**form, "name": "王小芳", "phone": M1}
+
+
+def chosen(page):
+    """The stations a page's list has as chosen, by their text."""
+    return re.findall(r"<option value=\"\d+\" selected>\s*\d\. (.站|一号点) ·", page)
+
+
+def test_the_checkout_offers_the_nearest_to_a_browsers_position_and_keeps_it_nowhere(world):
+    send(world, [NORTH, SOUTH])
+    client, form = at_checkout(world)
+    page = client.post("/checkout", data={**form, "find": "here", "latitude": "36.11", "longitude": "120.50"})
+    assert page.status_code == 200
+    assert re.findall(r"(\d)\. (.站|一号点) ·", page.text) == [("1", "南站"), ("2", "北站"), ("3", "一号点")]
+    assert chosen(page.text) == ["南站"]
+    assert "王小芳" in page.text
+    assert "36.11" not in page.text
+    with client.session_transaction() as session:
+        assert "36.11" not in str(dict(session))
+    # What the member chose themselves is not changed by where they are.
+    north = {one["code"]: one["id"] for one in world.call(OPERATOR, "GET", "/admin/stations").json["items"]}["S2"]
+    stays = client.post("/checkout", data={**form, "station_id": north, "find": "here", "latitude": "36.11"})
+    assert chosen(stays.text) == ["北站"]
+    # A position that is none is as if nobody had said where they are.
+    for latitude, longitude in (("91", "120"), ("nan", "120"), ("", "120"), ("36.11", "9" * 400)):
+        nowhere = client.post("/checkout", data={**form, "find": "here", "latitude": latitude, "longitude": longitude})
+        assert (nowhere.status_code, chosen(nowhere.text)) == (200, [])
+    assert world.call(M1, "GET", "/orders").json["items"] == []
+
+
+def test_a_stations_own_button_picks_it_and_places_nothing(world):
+    send(world, [NORTH, SOUTH])
+    client, form = at_checkout(world)
+    south = {one["code"]: one["id"] for one in world.call(OPERATOR, "GET", "/admin/stations").json["items"]}["S3"]
+    page = client.post("/checkout", data={**form, "pick": south})
+    assert (page.status_code, chosen(page.text)) == (200, ["南站"])
+    assert world.call(M1, "GET", "/orders").json["items"] == []
+    placed = client.post("/checkout", data={**form, "station_id": south})
+    assert placed.status_code == 303
+    (order,) = world.call(M1, "GET", "/orders").json["items"]
+    assert order["delivery"]["station_name"] == "南站"
+
+
+def test_english_pages_name_stations_in_english_where_the_union_gives_it(world):
+    header = [*HEADER[:2], "英文名称", *HEADER[2:4], "英文地址", *HEADER[4:]]
+    rows = [
+        [*NORTH[:2], "North Station", *NORTH[2:4], "1 North Road", *NORTH[4:]],
+        [*SOUTH[:2], "", *SOUTH[2:4], "", *SOUTH[4:]],
+    ]
+    file = (io.BytesIO(sheets.write([header, *rows])), "stations.xlsx")
+    assert world.call(OPERATOR, "POST", "/admin/stations/import", data={"file": file}).json["added"] == 2
+    # A sheet without the English columns leaves them as they are.
+    assert send(world, [NORTH, SOUTH]).json["unchanged"] == 2
+    english = {"Accept-Language": "en"}
+    client = world.app.test_client()
+    page = client.get("/stations/", headers=english).text
+    assert re.findall(r"<strong>([^<]+)</strong>", page) == ["一号点", "North Station", "南站"]
+    assert "1 North Road" in page
+    assert "南路 1 号" in page
+    assert "North Station" not in client.get("/stations/", headers={"Accept-Language": "zh"}).text
+    assert "North Station" in re.findall(r'class="map-name"[^>]*>([^<]+)<', page)
+    listing = client.get("/api/v1/stations?near=north").json["items"]
+    assert (listing[0]["name"], listing[0]["name_en"], listing[0]["address_en"]) == (
+        "北站",
+        "North Station",
+        "1 North Road",
+    )
+    body = {**world.lines(("A150", 1)), "payable_fen": 13000}
+    delivery = {"kind": "pickup", "name": "王芳", "phone": M1, "station_id": listing[0]["id"]}
+    number = world.call(M1, "POST", "/orders", {**body, "delivery": delivery}).json["number"]
+    told = world.browser(M1)
+    own = told.get(f"/orders/{number}", headers=english).text
+    assert "North Station" in own
+    assert "1 North Road" in own
+    assert "北路 1 号" in told.get(f"/orders/{number}", headers={"Accept-Language": "zh"}).text
+
+
 def test_the_map_of_341_stations_stays_readable():
     spots = [
         Spot(

@@ -4,15 +4,17 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, text, update
 
 from catalog import queries as catalog_queries
 from kernel import clock
 from kernel.db import db
+from orders import queries as order_queries
 from orders.services import privacy
 from tests.factories import MERCHANT_A, MERCHANT_B, OPERATOR, csrf_of
 from voices import queries
 from voices.models import Question, Rating
+from web.cli import main
 
 M1, M2, M3 = "13800000001", "13800000002", "13800000003"
 
@@ -62,9 +64,68 @@ def test_a_rating_is_for_who_has_received_and_counts_once(world):
     with world.app.app_context():
         assert catalog_queries.rating_sums() == {int(world.packs["A150"]): (1, 3)}
         assert queries.rating_breaches() == []
-    again = received(world, M1, ("A150", 1))
-    refused = rate(world, M1, again, 5)
-    assert (refused.status_code, refused.json["order_number"]) == (409, number)
+
+
+def test_another_order_of_the_same_pack_changes_the_one_rating(world):
+    first = received(world, M1, ("A150", 1))
+    given = rate(world, M1, first, 5, "好米").json
+    second = received(world, M1, ("B150", 1), ("A150", 1))
+    line = next(
+        one["id"]
+        for one in world.call(M1, "GET", f"/orders/{second}").json["lines"]
+        if one["pack_id"] == world.packs["A150"]
+    )
+    changed = rate(world, M1, second, 2, "碎了", line=line)
+    assert (changed.status_code, changed.json["id"], changed.json["order_number"]) == (200, given["id"], first)
+    assert (changed.json["stars"], changed.json["words"], changed.json["status"]) == (2, "碎了", "waiting")
+    assert [(one["id"], one["stars"]) for one in world.call(M1, "GET", "/me/ratings").json["items"]] == [
+        (given["id"], 2)
+    ]
+    assert ratings_of(world)["count"] == 1
+    page = world.browser(M1).get(f"/orders/{second}/words").text
+    assert "碎了" in page
+    assert "这里会修改那次评价" in page
+    assert "这里会修改那次评价" not in world.browser(M1).get(f"/orders/{first}/words").text
+    assert rate(world, M2, received(world, M2, ("A150", 1)), 4).status_code == 200
+    with world.app.app_context():
+        assert catalog_queries.rating_sums() == {int(world.packs["A150"]): (2, 6)}
+        assert queries.rating_breaches() == []
+
+
+def test_one_pack_of_two_orders_rated_at_once_is_one_rating(world):
+    numbers = [received(world, M1, ("A150", 1)) for _ in range(2)]
+    world.token(M1)
+    answers = []
+    threads = [
+        threading.Thread(target=lambda number=number: answers.append(rate(world, M1, number, 3).status_code))
+        for number in numbers * 3
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 6
+    with world.app.app_context():
+        assert catalog_queries.rating_sums() == {int(world.packs["A150"]): (1, 3)}
+        assert db.session.scalar(select(func.count()).select_from(Rating)) == 1
+
+
+def test_a_summary_that_is_not_its_ratings_sum_is_a_breach(world, monkeypatch):
+    rate(world, M1, received(world, M1, ("A150", 1)), 4)
+    pack = int(world.packs["A150"])
+    with world.app.app_context():
+        assert order_queries.proof() == []
+        db.session.execute(text(f"UPDATE gift_packs SET rating_count = 2, rating_stars = 9 WHERE id = {pack}"))
+        db.session.commit()
+        assert order_queries.proof() == [f"ratings: pack {pack}: kept (2, 9), given (1, 4)"]
+    monkeypatch.setattr("web.cli._app", lambda: world.app)
+    checked = world.app.test_cli_runner().invoke(main, ["check"])
+    assert (checked.exit_code, checked.output.splitlines()[0]) == (
+        1,
+        f"ratings: pack {pack}: kept (2, 9), given (1, 4)",
+    )
+    found = world.call(OPERATOR, "GET", "/admin/reconcile").json
+    assert "ratings: pack" in str(found)
 
 
 @pytest.mark.parametrize("body", [{}, {"stars": 0}, {"stars": 6}, {"stars": "5"}, {"stars": 5, "words": "x" * 501}])
