@@ -30,6 +30,7 @@ from voices import queries as voice_queries
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
 from voucher.queries import CampaignView
+from voucher.rules import NextSaving, next_saving
 
 shop = PageBlueprint("shop", __name__, audience="everyone")
 bp = PageBlueprint("member", __name__, audience="member")
@@ -45,7 +46,9 @@ def _identity() -> Any:
 
 
 def _open_campaigns() -> list[CampaignView]:
-    return [campaign for campaign in voucher_queries.campaigns(now=clock.now()) if campaign.status == "open"]
+    if "open_campaigns" not in g:
+        g.open_campaigns = [one for one in voucher_queries.campaigns(now=clock.now()) if one.status == "open"]
+    return list(g.open_campaigns)
 
 
 def _campaign() -> CampaignView | None:
@@ -60,8 +63,25 @@ def _own_voucher(campaign: CampaignView | None) -> Any:
     if identity is None or identity.member_id is None or campaign is None:
         return None
     placing.expire_own(member_id=identity.member_id, now=clock.now())
-    own = voucher_queries.vouchers_of(identity.member_id, now=clock.now())
+    own = g.own_vouchers = voucher_queries.vouchers_of(identity.member_id, now=clock.now())
     return next((voucher for voucher in own if voucher.campaign == campaign.slug), None)
+
+
+def purse() -> tuple[Any, NextSaving | None] | None:
+    """Return the member's voucher and what the cart's next full step would save; None for who has no voucher to use.
+
+    Every page of a member's shows it, so it costs a query or two and changes nothing.
+    """
+    identity = _identity()
+    if identity is None or identity.member_id is None or (campaign := _campaign()) is None:
+        return None
+    own = g.get("own_vouchers") or voucher_queries.vouchers_of(identity.member_id, now=clock.now())
+    voucher = next((one for one in own if one.campaign == campaign.slug and one.status == "active"), None)
+    if voucher is None:
+        return None
+    known = catalog_queries.packs_by_id([line.pack_id for line in _cart()]) if _cart() else {}
+    spend_fen = sum(known[line.pack_id].price_fen * line.quantity for line in _cart() if line.pack_id in known)
+    return voucher, next_saving(campaign.offer, spend_fen=spend_fen, available_fen=voucher.balance_fen)
 
 
 @shop.get("/")
