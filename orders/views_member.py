@@ -73,15 +73,17 @@ def purse() -> tuple[Any, NextSaving | None] | None:
     Every page of a member's shows it, so it costs a query or two and changes nothing.
     """
     identity = _identity()
-    if identity is None or identity.member_id is None or (campaign := _campaign()) is None:
+    if identity is None or identity.member_id is None:
         return None
     own = g.get("own_vouchers") or voucher_queries.vouchers_of(identity.member_id, now=clock.now())
-    voucher = next((one for one in own if one.campaign == campaign.slug and one.status == "active"), None)
+    slug = campaign.slug if "open_campaigns" in g and (campaign := _campaign()) else session.get("campaign")
+    usable = [one for one in own if one.status == "active"]
+    voucher = next((one for one in usable if one.campaign == slug), usable[0] if usable and slug is None else None)
     if voucher is None:
         return None
-    known = catalog_queries.packs_by_id([line.pack_id for line in _cart()]) if _cart() else {}
-    spend_fen = sum(known[line.pack_id].price_fen * line.quantity for line in _cart() if line.pack_id in known)
-    return voucher, next_saving(campaign.offer, spend_fen=spend_fen, available_fen=voucher.balance_fen)
+    prices = catalog_queries.prices_of(line.pack_id for line in _cart()) if _cart() else {}
+    spend_fen = sum(prices.get(line.pack_id, 0) * line.quantity for line in _cart())
+    return voucher, next_saving(voucher.offer, spend_fen=spend_fen, available_fen=voucher.balance_fen)
 
 
 @shop.get("/")
