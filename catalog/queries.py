@@ -342,6 +342,12 @@ def packs_by_id(pack_ids: Iterable[int], *, channel: str | None = None) -> dict[
     return {view.id: view.to(channel) for view in _views(query.where(GiftPack.id.in_(set(pack_ids))))}
 
 
+def prices_of(pack_ids: Iterable[int]) -> dict[int, int]:
+    """Return packs' prices in fen, whatever their state."""
+    rows = db.session.execute(select(GiftPack.id, GiftPack.price_fen).where(GiftPack.id.in_(sorted(pack_ids))))
+    return {pack_id: price_fen for pack_id, price_fen in rows}
+
+
 def names_of(pack_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
     """Return packs' names, Chinese and English, whatever their state."""
     rows = db.session.execute(

@@ -32,6 +32,7 @@ from voices import queries as voice_queries
 from voucher import queries as voucher_queries
 from voucher import services as voucher_services
 from voucher.queries import CampaignView
+from voucher.rules import NextSaving, next_saving
 
 shop = PageBlueprint("shop", __name__, audience="everyone")
 bp = PageBlueprint("member", __name__, audience="member")
@@ -47,7 +48,9 @@ def _identity() -> Any:
 
 
 def _open_campaigns() -> list[CampaignView]:
-    return [campaign for campaign in voucher_queries.campaigns(now=clock.now()) if campaign.status == "open"]
+    if "open_campaigns" not in g:
+        g.open_campaigns = [one for one in voucher_queries.campaigns(now=clock.now()) if one.status == "open"]
+    return list(g.open_campaigns)
 
 
 def _campaign() -> CampaignView | None:
@@ -62,8 +65,27 @@ def _own_voucher(campaign: CampaignView | None) -> Any:
     if identity is None or identity.member_id is None or campaign is None:
         return None
     placing.expire_own(member_id=identity.member_id, now=clock.now())
-    own = voucher_queries.vouchers_of(identity.member_id, now=clock.now())
+    own = g.own_vouchers = voucher_queries.vouchers_of(identity.member_id, now=clock.now())
     return next((voucher for voucher in own if voucher.campaign == campaign.slug), None)
+
+
+def purse() -> tuple[Any, NextSaving | None] | None:
+    """Return the member's voucher and what the cart's next full step would save; None for who has no voucher to use.
+
+    Every page of a member's shows it, so it costs a query or two and changes nothing.
+    """
+    identity = _identity()
+    if identity is None or identity.member_id is None:
+        return None
+    own = g.get("own_vouchers") or voucher_queries.vouchers_of(identity.member_id, now=clock.now())
+    slug = campaign.slug if "open_campaigns" in g and (campaign := _campaign()) else session.get("campaign")
+    usable = [one for one in own if one.status == "active"]
+    voucher = next((one for one in usable if one.campaign == slug), usable[0] if usable and slug is None else None)
+    if voucher is None:
+        return None
+    prices = catalog_queries.prices_of(line.pack_id for line in _cart()) if _cart() else {}
+    spend_fen = sum(prices.get(line.pack_id, 0) * line.quantity for line in _cart())
+    return voucher, next_saving(voucher.offer, spend_fen=spend_fen, available_fen=voucher.balance_fen)
 
 
 @shop.get("/")

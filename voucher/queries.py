@@ -68,6 +68,7 @@ class VoucherView:
     status: str
     expires_at: datetime
     member_id: int
+    offer: SpendAndSave
 
 
 def _view(campaign: Campaign, *, now: datetime) -> CampaignView:
@@ -191,6 +192,7 @@ def _voucher_view(voucher: Voucher, campaign: Campaign, *, now: datetime) -> Vou
         status=_status(revoked_at=voucher.revoked_at, ends_at=campaign.ends_at, now=now),
         expires_at=campaign.ends_at,
         member_id=voucher.member_id,
+        offer=SpendAndSave(step_fen=campaign.step_fen, save_fen=campaign.save_fen),
     )
 
 

@@ -16,11 +16,13 @@ from people.services import entry, tokens
 
 csrf = CSRFProtect()
 SECRET = "sign_in"  # noqa: S105 no secret: the session's key for the sign-in's secret
+KEPT = ("language", "theme", "text")  # outlive a sign-out: how somebody reads is nobody's secret
 NOTE_EVERY = timedelta(minutes=1)
 
 # Views that no blueprint of ours holds: health, metrics, the API's own description, static files.
 OPEN_ENDPOINTS = {
     "static",
+    "assets.style",
     "bootstrap.static",
     "api-docs.openapi_json",
     "web.healthz",

@@ -66,7 +66,7 @@ from kernel.errors import NotFound
 from kernel.money import yuan
 from kernel.pictures import at_width
 from voucher import queries as voucher_queries
-from web import access, auditing, cli, health, importing, pages, problems, signing
+from web import access, assets, auditing, cli, health, importing, looks, pages, problems, signing
 from web.settings import INSTANCE, ROOT, Settings, read
 
 LANGUAGES = ("zh_CN", "en")
@@ -149,6 +149,8 @@ PAGE_BLUEPRINTS = (
     orders.views_stations.operator,
     auditing.pages,
     importing.pages,
+    assets.bp,
+    looks.bp,
     health.bp,
 )
 
@@ -189,6 +191,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(page_blueprint)
     access.install(app)
     signing.install(app)
+    assets.install(app)
     # flask-smorest answers HTTP errors itself unless told otherwise: ours replace its.
     problems.install(app)
     app.context_processor(_for_templates)
@@ -277,6 +280,8 @@ def _for_templates() -> dict[str, Any]:
         "local_time": _local_time,
         "picture_path": picture_path,
         "at_width": at_width,
+        "look": looks.chosen(),
+        "purse": orders.views_member.purse,
     }
 
 

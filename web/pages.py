@@ -25,6 +25,7 @@ def language(code: str) -> ResponseReturnValue:
     if code not in ("zh_CN", "en"):
         raise NotFound("没有找到您要的内容。")
     session["language"] = code
+    session.permanent = True
     return redirect(local_path(request.args.get("next", "")) or url_for("shop.home"))
 
 

@@ -17,7 +17,7 @@ from kernel.sealing import seal, unseal
 from people import queries as people_queries
 from people.rules import BY_CODE, BY_PASSWORD, BY_PROVIDER, BY_TOTP, MEMBER, MERCHANT, OPERATOR, STATION, Identity
 from people.services import entry
-from web.access import SECRET
+from web.access import KEPT, SECRET
 
 bp = PageBlueprint("pages", __name__, audience="everyone")
 oauth = OAuth()
@@ -74,7 +74,7 @@ def _begin(person_id: int, method: str, target: str) -> ResponseReturnValue:
         settings.staff_idle_seconds if staff else settings.session_idle_seconds,
         settings.staff_seconds if staff else settings.session_seconds,
     )
-    kept = {key: session[key] for key in ("language", "campaign", "cart") if session.get(key)}
+    kept = {key: session[key] for key in (*KEPT, "campaign", "cart") if session.get(key)}
     if g.get("identity") is not None:
         entry.end(person_id=g.identity.person_id, sign_in_id=g.identity.sign_in_id, now=now)
     agent = request.headers.get("User-Agent", "")
@@ -369,8 +369,7 @@ def sign_out() -> ResponseReturnValue:
     """End the sign-in, here and in the database."""
     if g.identity is not None and g.identity.sign_in_id is not None:
         entry.end(person_id=g.identity.person_id, sign_in_id=g.identity.sign_in_id, now=clock.now())
-    language = session.get("language")
+    kept = {key: session[key] for key in KEPT if session.get(key)}
     session.clear()
-    if language:
-        session["language"] = language
+    session.update(kept)
     return redirect(url_for("shop.home"), 303)
