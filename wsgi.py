@@ -1,9 +1,12 @@
 """What gunicorn loads."""
 
 import gc
+import os
 
+from kernel import logs
 from web.app import create_app
 
+logs.install(*logs.chosen(os.environ))
 app = create_app()
 # What was loaded stays for good: the collector need not look through it again in the middle of a large request.
 gc.collect()

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     SQLColumnExpression,
+    String,
     any_,
     event,
     func,
@@ -30,8 +31,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
+
+from kernel import origin
 
 
 class Base(DeclarativeBase):
@@ -87,6 +90,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def caused_by(*, last: bool = False) -> Mapped[str]:
+    """Return a column with the id of the request that made a row (kernel.origin); with `last`, that changed it last."""
+    changed = origin.request_id if last else None
+    return mapped_column(String(origin.LONGEST_ID), default=origin.request_id, onupdate=changed, server_default="")
 
 
 @contextmanager

@@ -4,14 +4,19 @@ A job's work is done in steps, each one transaction that also moves `done` on: k
 last commit. A worker takes a job by a conditional UPDATE with a lease; a dead worker's lease runs out.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from time import perf_counter
 from typing import Any
 
 from sqlalchemy import Index, String, Text, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kernel.db import Base, Id, Json, UtcDateTime, db, rows_changed, transaction
+from kernel import origin
+from kernel.db import Base, Id, Json, UtcDateTime, caused_by, db, rows_changed, transaction
+
+log = logging.getLogger("huigong.jobs")
 
 LEASE = timedelta(seconds=60)
 
@@ -33,6 +38,7 @@ class Job(Base):
     asked_by: Mapped[int | None] = mapped_column(Id)
     asked_at: Mapped[datetime] = mapped_column(UtcDateTime)
     leased_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    request_id: Mapped[str] = caused_by()
 
 
 Handler = Callable[[int, dict[str, Any], datetime], bool]
@@ -86,8 +92,8 @@ def progress(job_id: int, *, done: int, cursor: int = 0) -> None:
     db.session.execute(update(Job).where(Job.id == job_id).values(done=Job.done + done, cursor=cursor))
 
 
-def take(*, now: datetime) -> tuple[int, str, dict[str, Any]] | None:
-    """Take the oldest job that nobody works on; return its id, kind and arguments."""
+def take(*, now: datetime) -> tuple[int, str, dict[str, Any], str] | None:
+    """Take the oldest job that nobody works on; return its id, kind, arguments and the request that asked for it."""
     free = or_(Job.leased_until.is_(None), Job.leased_until < now)
     with transaction():
         waiting = select(Job.id).where(Job.status.in_(("queued", "running")), free).order_by(Job.id).limit(5)
@@ -98,8 +104,9 @@ def take(*, now: datetime) -> tuple[int, str, dict[str, Any]] | None:
                 .values(status="running", leased_until=now + LEASE)
             )
             if taken == 1:
-                kind, arguments = db.session.execute(select(Job.kind, Job.arguments).where(Job.id == job_id)).one()
-                return job_id, kind, arguments
+                what = select(Job.kind, Job.arguments, Job.request_id).where(Job.id == job_id)
+                kind, arguments, request_id = db.session.execute(what).one()
+                return job_id, kind, arguments, request_id
     return None
 
 
@@ -111,13 +118,19 @@ def run_next(handlers: dict[str, Handler], *, clock: Callable[[], datetime]) -> 
     taken = take(now=clock())
     if taken is None:
         return False
-    job_id, kind, arguments = taken
-    try:
-        while not handlers[kind](job_id, arguments, clock()):
-            _renew(job_id, now=clock())
-        _close(job_id, status="done", error=None)
-    except Exception as error:  # the boundary of the worker: whatever happened is shown on the job
-        _close(job_id, status="failed", error=f"{type(error).__name__}: {error}"[:2000])
+    job_id, kind, arguments, request_id = taken
+    began = perf_counter()
+    with origin.work_of(request_id):
+        about = {"job_id": job_id, "kind": kind}
+        log.info("job begun", extra=about)
+        try:
+            while not handlers[kind](job_id, arguments, clock()):
+                _renew(job_id, now=clock())
+            _close(job_id, status="done", error=None)
+            log.info("job done", extra={**about, "seconds": round(perf_counter() - began, 2)})
+        except Exception as error:  # the boundary of the worker: whatever happened is shown on the job
+            log.exception("job failed", extra=about)
+            _close(job_id, status="failed", error=f"{type(error).__name__}: {error}"[:2000])
     return True
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kernel.db import Base, Id, Json, NullableJson, UtcDateTime
+from kernel.db import Base, Id, Json, NullableJson, UtcDateTime, caused_by
 from orders.rules import GRANT_MOVES, ORDER_MOVES, PARCEL_MOVES, REFUND_MOVES
 
 
@@ -251,6 +251,7 @@ class ParcelFault(Base):
     told_at: Mapped[datetime] = mapped_column(UtcDateTime)
     answer: Mapped[str] = mapped_column(String(200), default="", server_default="")
     answered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    request_id: Mapped[str] = caused_by()
 
 
 class Invoice(Base):
@@ -314,6 +315,7 @@ class Parcel(Base):
     tracking_no: Mapped[str | None] = mapped_column(String(60))
     shipped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    request_id: Mapped[str] = caused_by(last=True)
 
 
 class ParcelPackage(Base):
@@ -375,6 +377,7 @@ class OrderRefund(Base):
     asked_by: Mapped[int] = mapped_column(ForeignKey("people.id"))
     reason: Mapped[str] = mapped_column(String(200))
     asked_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    request_id: Mapped[str] = caused_by()
 
 
 class RefundPart(Base):
@@ -473,6 +476,7 @@ class WebhookDelivery(Base):
     answer: Mapped[str] = mapped_column(String(200), default="")
     made_at: Mapped[datetime] = mapped_column(UtcDateTime)
     delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    request_id: Mapped[str] = caused_by()
 
 
 class Grant(Base):

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, String, Text, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kernel.db import Base, Id, UtcDateTime
+from kernel.db import Base, Id, UtcDateTime, caused_by
 from kernel.ids import new_id
 from people.rules import SCOPES
 
@@ -232,3 +232,4 @@ class Message(Base):
     error: Mapped[str] = mapped_column(String(200), default="")
     send_at: Mapped[datetime] = mapped_column(UtcDateTime)
     made_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    request_id: Mapped[str] = caused_by()

@@ -38,7 +38,6 @@ def install(app: Flask) -> None:
     app.config["WTF_CSRF_CHECK_DEFAULT"] = False
     csrf.init_app(app)
     app.before_request(_admit)
-    app.teardown_request(lambda _error: origin.forget())
 
 
 def _admit() -> ResponseReturnValue | None:

@@ -66,7 +66,7 @@ from kernel.errors import NotFound
 from kernel.money import yuan
 from kernel.pictures import at_width
 from voucher import queries as voucher_queries
-from web import access, assets, auditing, cli, health, importing, looks, pages, problems, signing
+from web import access, assets, auditing, cli, health, importing, looks, pages, problems, requests, signing
 from web.settings import INSTANCE, ROOT, Settings, read
 
 LANGUAGES = ("zh_CN", "en")
@@ -189,6 +189,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         api.register_blueprint(blueprint)
     for page_blueprint in PAGE_BLUEPRINTS:
         app.register_blueprint(page_blueprint)
+    requests.install(app)
     access.install(app)
     signing.install(app)
     assets.install(app)
@@ -202,7 +203,8 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def _flask_config(settings: Settings) -> dict[str, Any]:
     postgresql = settings.database_url.startswith("postgresql")
-    options: dict[str, Any] = {"pool_pre_ping": False}
+    # What is bound to a statement is people's names, phones and addresses: an error of the database quotes none of it.
+    options: dict[str, Any] = {"pool_pre_ping": False, "hide_parameters": True}
     if postgresql:
         options |= {"pool_size": 5, "max_overflow": 5, "pool_timeout": 10}
     else:

@@ -13,7 +13,7 @@ from flask_migrate import upgrade
 
 from catalog import services as catalog_services
 from finance.settlement import services as settlement
-from kernel import clock, imports, jobs
+from kernel import clock, imports, jobs, logs, origin
 from kernel.db import db
 from kernel.errors import DomainError
 from orders.queries import money as money_queries
@@ -251,9 +251,10 @@ def worker(until_parent_exits: bool, every: float) -> None:
     app = _app()
     parent = os.getppid()
     settings = app.config["HUIGONG"]
+    logs.install(settings.log_format, settings.log_level)
     sender, key, tidy_at = messages.sender_of(settings.sms_gateway), settings.secret_key, clock.now()
     while not (until_parent_exits and os.getppid() != parent):
-        with app.app_context():
+        with app.app_context(), origin.work_of(""):
             try:
                 tending.act_on_waiting(now=clock.now())
                 placing.expire_due(now=clock.now())

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kernel import logs
+
 ROOT = Path(__file__).resolve().parent.parent
 INSTANCE = ROOT / "instance"
 DEVELOPMENT_KEY = "development-only-secret-key"  # refused in production
@@ -56,6 +58,8 @@ NAMES = (
     "HUIGONG_IMPORT_MEGABYTES",
     "HUIGONG_ANSWER_SECONDS",
     "HUIGONG_WORDS_PER_PERSON",
+    "HUIGONG_LOG_FORMAT",
+    "HUIGONG_LOG_LEVEL",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -111,6 +115,8 @@ class Settings:
     import_megabytes: int = 200
     answer_seconds: int = 86400
     words_per_person: int = 30
+    log_format: str = "text"
+    log_level: str = "info"
 
     @property
     def production(self) -> bool:
@@ -178,6 +184,8 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         import_megabytes=_whole(environ, "HUIGONG_IMPORT_MEGABYTES", 200, least=1),
         answer_seconds=_whole(environ, "HUIGONG_ANSWER_SECONDS", 86400, least=60),
         words_per_person=_whole(environ, "HUIGONG_WORDS_PER_PERSON", 30, least=1),
+        log_format=_one_of(environ, "HUIGONG_LOG_FORMAT", ("json", "text"), logs.chosen(environ)[0]),
+        log_level=_one_of(environ, "HUIGONG_LOG_LEVEL", logs.LEVELS, "info"),
     )
     if production:
         _refuse_unsafe(settings, environ)
@@ -218,9 +226,13 @@ def _whole(environ: Mapping[str, str], name: str, default: int, *, least: int) -
 
 
 def _verdict(environ: Mapping[str, str], name: str) -> str:
-    text = environ.get(name, "warn").lower()
-    if text not in ("warn", "refuse"):
-        raise UnsafeSetting(f"{name} must be 'warn' or 'refuse'")
+    return _one_of(environ, name, ("warn", "refuse"), "warn")
+
+
+def _one_of(environ: Mapping[str, str], name: str, known: tuple[str, ...], default: str) -> str:
+    text = environ.get(name, default).lower()
+    if text not in known:
+        raise UnsafeSetting(f"{name} must be {' or '.join(map(repr, known))}")
     return text
 
 

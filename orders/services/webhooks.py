@@ -7,6 +7,7 @@ the hot paths know nothing of it, and a worker that was away misses nothing.
 import hashlib
 import hmac
 import json
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from catalog import queries as catalog_queries
-from kernel import audit, outbound
+from kernel import audit, origin, outbound
 from kernel.clock import local
 from kernel.db import db, rows_changed, transaction
 from kernel.errors import Invalid, NotFound, StateConflict
@@ -30,6 +31,9 @@ ATTEMPTS = 10
 LEASE = timedelta(minutes=2)
 AT_ONCE = 200
 PURPOSE = "webhook"
+CAUSE = "request_id"  # of what happened: kept beside the delivery, in its header and in the logs, not in its body
+
+log = logging.getLogger("huigong.webhooks")
 
 
 def delay_after(attempts: int) -> timedelta:
@@ -141,8 +145,9 @@ def _note_for(endpoint: WebhookEndpoint, event: str, *, now: datetime) -> int:
     with transaction():
         insert = postgresql.insert if db.session.get_bind().dialect.name == "postgresql" else sqlite.insert
         noted = 0
-        for thing, data in happened.items():
+        for thing, found in happened.items():
             delivery_id = new_id()
+            data = {name: value for name, value in found.items() if name != CAUSE}
             body = {
                 "id": str(delivery_id),
                 "event": event,
@@ -162,6 +167,7 @@ def _note_for(endpoint: WebhookEndpoint, event: str, *, now: datetime) -> int:
                     next_at=now,
                     answer="",
                     made_at=now,
+                    request_id=found.get(CAUSE) or origin.request_id(),
                 )
                 .on_conflict_do_nothing()
             )
@@ -196,14 +202,14 @@ def _parcels_cancelled(endpoint: WebhookEndpoint) -> dict[str, dict[str, Any]]:
 
 def _parcels(endpoint: WebhookEndpoint, event: str, condition: ColumnElement[bool]) -> dict[str, dict[str, Any]]:
     rows = db.session.execute(
-        select(Parcel.order_id, Parcel.parcel_no, Parcel.status)
+        select(Parcel.order_id, Parcel.parcel_no, Parcel.status, Parcel.request_id)
         .join(Order, Order.id == Parcel.order_id)
         .where(Parcel.merchant_id == endpoint.merchant_id, condition, ~_told(endpoint, event, _parcel_name()))
         .order_by(Parcel.order_id)
         .limit(AT_ONCE)
     )
     return {
-        name: {"parcel_id": name, "order_number": str(row.order_id), "status": row.status}
+        name: {"parcel_id": name, "order_number": str(row.order_id), "status": row.status, CAUSE: row.request_id}
         for row in rows
         for name in [parcel_id(row.order_id, row.parcel_no)]
     }
@@ -212,7 +218,7 @@ def _parcels(endpoint: WebhookEndpoint, event: str, condition: ColumnElement[boo
 def _refunds_asked(endpoint: WebhookEndpoint) -> dict[str, dict[str, Any]]:
     thing = RefundPart.refund_id.cast(WebhookDelivery.thing.type)
     rows = db.session.execute(
-        select(RefundPart, OrderRefund.order_id)
+        select(RefundPart, OrderRefund.order_id, OrderRefund.request_id)
         .join(OrderRefund, OrderRefund.id == RefundPart.refund_id)
         .where(
             RefundPart.merchant_id == endpoint.merchant_id,
@@ -228,8 +234,9 @@ def _refunds_asked(endpoint: WebhookEndpoint) -> dict[str, dict[str, Any]]:
             "parcel_id": parcel_id(order_id, part.parcel_no),
             "status": part.status,
             "due_at": local(part.due_at).isoformat(timespec="seconds") if part.due_at else None,
+            CAUSE: request_id,
         }
-        for part, order_id in rows
+        for part, order_id, request_id in rows
     }
 
 
@@ -259,6 +266,7 @@ def _faults_said(endpoint: WebhookEndpoint) -> dict[str, dict[str, Any]]:
             "missing": row.missing,
             "broken": row.broken,
             "note": row.note,
+            CAUSE: row.request_id,
         }
         for row in rows
     }
@@ -303,10 +311,15 @@ def _send(delivery_id: int, *, key: str, private: bool, now: datetime) -> bool:
         ).one()
         attempts, body, event = delivery.attempts, delivery.body.encode(), delivery.event
         url, sealed, ended = endpoint.url, endpoint.sealed_secret, endpoint.ended_at
+        endpoint_id, cause = endpoint.id, delivery.request_id
     answer = outbound.Answer(0, "ended")
     secret = unseal(sealed, key=key, purpose=PURPOSE)
-    if ended is None and secret is not None:
-        answer = _post(url, body, delivery_id=delivery_id, event=event, secret=secret, private=private, now=now)
+    with origin.work_of(cause):
+        if ended is None and secret is not None:
+            answer = _post(url, body, delivery_id=delivery_id, event=event, secret=secret, private=private, now=now)
+        # Not the address: its query may be the receiver's key.
+        about = {"delivery_id": delivery_id, "endpoint_id": endpoint_id, "kind": event, "attempt": attempts}
+        log.info("webhook sent", extra={**about, "status": answer.status})
     delivered = 200 <= answer.status < 300
     given_up = not delivered and (attempts >= ATTEMPTS or ended is not None)
     with transaction():
@@ -332,6 +345,7 @@ def _post(
         "User-Agent": "Huigong-Webhook",
         "Huigong-Event": event,
         "Huigong-Delivery": str(delivery_id),
+        "X-Request-ID": origin.request_id(),
         "Huigong-Signature": f"t={at},v1={signature(secret, at=at, body=body)}",
     }
     try:

@@ -11,6 +11,7 @@ from typing import Protocol
 import requests
 from sqlalchemy import select, update
 
+from kernel import origin
 from kernel.db import db, rows_changed, transaction
 from kernel.sealing import unseal
 from people.models import Message
@@ -18,6 +19,7 @@ from people.steps import NOTICE
 
 # At DEBUG the HTTP library writes each address it asks, and an address may carry a phone.
 logging.getLogger("urllib3").setLevel(logging.INFO)
+log = logging.getLogger("huigong.messages")
 
 TRIES = 4
 GIVE_UP = timedelta(minutes=5)  # a code is of no use later
@@ -128,9 +130,9 @@ def _deliver_one(message_id: int, sender: Sender, *, key: str, now: datetime) ->
             .values(status="sending", tries=Message.tries + 1)
         )
         row = db.session.execute(
-            select(Message.phone, Message.kind, Message.sealed, Message.tries, Message.made_at).where(
-                Message.id == message_id
-            )
+            select(
+                *(Message.phone, Message.kind, Message.sealed, Message.tries, Message.made_at, Message.request_id)
+            ).where(Message.id == message_id)
         ).one()
     code = unseal(row.sealed, key=key, purpose="code")
     if taken == 0:
@@ -151,6 +153,9 @@ def _deliver_one(message_id: int, sender: Sender, *, key: str, now: datetime) ->
             outcome = {"status": "waiting", "error": str(failed)[:200]}
             if row.tries >= TRIES:
                 outcome = {"status": "failed", "error": str(failed)[:200], "sealed": ""}
+    with origin.work_of(row.request_id):
+        about = {"message_id": message_id, "kind": row.kind, "attempt": row.tries}
+        log.info("message handled", extra={**about, "outcome": outcome["status"], "error": outcome["error"] or None})
     with transaction():
         later = {"send_at": now + timedelta(seconds=5 * 2**row.tries)} if outcome["status"] == "waiting" else {}
         db.session.execute(update(Message).where(Message.id == message_id).values(**outcome, **later))

@@ -196,7 +196,7 @@ def test_a_long_list_is_done_by_a_job_that_is_killed_and_goes_on(world, monkeypa
     started = send(world, long_list(230))
     assert (started.status_code, started.json["status"], started.json["total"]) == (202, "queued", 460)
     with world.app.app_context():
-        job_id, _kind, arguments = jobs.take(now=clock.now())
+        job_id, _kind, arguments, _request = jobs.take(now=clock.now())
         step = HANDLERS["import"]
         for _ in range(7):  # all parts looked at, the verdict, one part applied; then the worker dies
             assert step(job_id, arguments, clock.now()) is False
