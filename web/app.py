@@ -65,7 +65,7 @@ from kernel.errors import NotFound
 from kernel.money import yuan
 from kernel.pictures import at_width
 from voucher import queries as voucher_queries
-from web import access, auditing, cli, health, importing, pages, problems, signing
+from web import access, admission, auditing, cli, health, importing, pages, problems, signing
 from web.settings import INSTANCE, ROOT, Settings, read
 
 LANGUAGES = ("zh_CN", "en")
@@ -187,6 +187,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     signing.install(app)
     # flask-smorest answers HTTP errors itself unless told otherwise: ours replace its.
     problems.install(app)
+    admission.install(app, wait_ms=settings.wait_milliseconds)
     app.context_processor(_for_templates)
     app.after_request(_headers)
     cli.install(app)

@@ -56,6 +56,7 @@ NAMES = (
     "HUIGONG_IMPORT_MEGABYTES",
     "HUIGONG_ANSWER_SECONDS",
     "HUIGONG_WORDS_PER_PERSON",
+    "HUIGONG_WAIT_MILLISECONDS",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -111,6 +112,7 @@ class Settings:
     import_megabytes: int = 200
     answer_seconds: int = 86400
     words_per_person: int = 30
+    wait_milliseconds: int = 2000
 
     @property
     def production(self) -> bool:
@@ -178,6 +180,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         import_megabytes=_whole(environ, "HUIGONG_IMPORT_MEGABYTES", 200, least=1),
         answer_seconds=_whole(environ, "HUIGONG_ANSWER_SECONDS", 86400, least=60),
         words_per_person=_whole(environ, "HUIGONG_WORDS_PER_PERSON", 30, least=1),
+        wait_milliseconds=_whole(environ, "HUIGONG_WAIT_MILLISECONDS", 2000, least=0),
     )
     if production:
         _refuse_unsafe(settings, environ)
