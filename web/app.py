@@ -66,7 +66,7 @@ from kernel.errors import NotFound
 from kernel.money import yuan
 from kernel.pictures import at_width
 from voucher import queries as voucher_queries
-from web import access, assets, auditing, cli, health, importing, looks, pages, problems, requests, signing
+from web import access, admission, assets, auditing, cli, health, importing, looks, pages, problems, requests, signing
 from web.settings import INSTANCE, ROOT, Settings, read
 
 LANGUAGES = ("zh_CN", "en")
@@ -195,6 +195,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     assets.install(app)
     # flask-smorest answers HTTP errors itself unless told otherwise: ours replace its.
     problems.install(app)
+    admission.install(app, wait_ms=settings.wait_milliseconds)
     app.context_processor(_for_templates)
     app.after_request(_headers)
     cli.install(app)

@@ -60,6 +60,7 @@ NAMES = (
     "HUIGONG_WORDS_PER_PERSON",
     "HUIGONG_LOG_FORMAT",
     "HUIGONG_LOG_LEVEL",
+    "HUIGONG_WAIT_MILLISECONDS",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -117,6 +118,7 @@ class Settings:
     words_per_person: int = 30
     log_format: str = "text"
     log_level: str = "info"
+    wait_milliseconds: int = 10_000
 
     @property
     def production(self) -> bool:
@@ -186,6 +188,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         words_per_person=_whole(environ, "HUIGONG_WORDS_PER_PERSON", 30, least=1),
         log_format=_one_of(environ, "HUIGONG_LOG_FORMAT", ("json", "text"), logs.chosen(environ)[0]),
         log_level=_one_of(environ, "HUIGONG_LOG_LEVEL", logs.LEVELS, "info"),
+        wait_milliseconds=_whole(environ, "HUIGONG_WAIT_MILLISECONDS", 3000 if production else 10_000, least=0),
     )
     if production:
         _refuse_unsafe(settings, environ)
