@@ -8,7 +8,7 @@ from flask.views import MethodView
 from catalog import queries, schemas, services, sheet
 from finance.ledger import queries as ledger_queries
 from kernel import clock
-from kernel.doors import ApiBlueprint, json_answer, once, tagged, upload, who
+from kernel.doors import ApiBlueprint, expected_versions, json_answer, once, tagged, upload, who
 from kernel.ids import as_id, digest
 from kernel.kept import keep_answers
 from kernel.paging import decode_cursor, page_of, part_of
@@ -96,20 +96,26 @@ class OnePack(MethodView):
     @merchant.response(200, schemas.OwnPack)
     def get(self, pack_id: str) -> Any:
         """Show an own pack with its stock and the last change that was asked of it."""
-        return tagged(_own(pack_id))
+        shown = _own(pack_id)
+        return tagged(shown, version=queries.version_of(int(shown["id"])))
 
     @merchant.arguments(schemas.PackChange)
     @merchant.response(200, schemas.OwnPack)
     def patch(self, body: dict[str, Any], pack_id: str) -> Any:
-        """Take an own pack off sale or put it on again; any other change waits while the old version sells on."""
+        """Take an own pack off sale or put it on again; any other change waits while the old version sells on.
+
+        With `If-Match` and the ETag that GET gave, only where nobody has changed the pack since; a sale is no change.
+        """
         services.change_pack(
             pack_id=as_id(pack_id),
             merchant_id=who().merchant_id,
             changes=body,
+            expected=expected_versions(),
             actor_id=who().person_id,
             now=clock.now(),
         )
-        return current_app.json.response(_own(pack_id))
+        shown = _own(pack_id)
+        return tagged(shown, version=queries.version_of(int(shown["id"])))
 
 
 @merchant.route("/packs/<pack_id>/picture", methods=["PUT"])

@@ -15,6 +15,7 @@ from finance.ledger import rules as ledger
 from kernel.clock import local, start_of_day
 from kernel.db import db
 from kernel.errors import NotFound
+from kernel.ids import digest
 from kernel.paging import Page, page_of
 from people import queries as people_queries
 
@@ -199,6 +200,31 @@ def last_changes(pack_ids: Iterable[int]) -> dict[int, ChangeView]:
 
 def _change_view(row: PackChange) -> ChangeView:
     return ChangeView(row.id, row.pack_id, row.details, row.status, row.asked_at, row.decided_at, row.reason)
+
+
+def pictures_named() -> set[str]:
+    """Return the uploads that packs show, and those of changes that wait or were the last to be asked."""
+    shown = db.session.scalars(select(GiftPack.picture).where(GiftPack.picture != ""))
+    latest = select(func.max(PackChange.id)).group_by(PackChange.pack_id)
+    asked = db.session.scalars(
+        select(PackChange.details).where((PackChange.status == "pending") | PackChange.id.in_(latest))
+    )
+    return {*shown, *(str(details["picture"]) for details in asked if details.get("picture"))}
+
+
+def version_of(pack_id: int) -> str:
+    """Return what tells apart what a merchant has made of a pack: all it can change, and what waits; not its sales."""
+    pack = select(*(getattr(GiftPack, name) for name in _SAID), Stock.bulk_share)
+    row = db.session.execute(pack.join(Stock, Stock.pack_id == GiftPack.id).where(GiftPack.id == pack_id)).one()
+    change = last_changes([pack_id]).get(pack_id)
+    waits = (change.id, change.status) if change is not None else None
+    return digest(repr((tuple(row), contents_of([pack_id]).get(pack_id, ()), waits)))[:16]
+
+
+_SAID = (
+    *("name", "name_en", "price_fen", "category", "description", "description_en", "picture", "alert_below"),
+    *("status", "reject_reason"),
+)
 
 
 def waiting_for_approval(*, limit: int = 200) -> list[tuple[PackView, ChangeView | None]]:

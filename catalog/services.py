@@ -1,6 +1,6 @@
 """Use-cases of merchants: offer and change packs, adjust and count stock; and of the operator who approves."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from finance.ledger import steps as ledger_steps
 from finance.ledger.rules import Cause, Posting
 from kernel import audit, idempotency, pictures
 from kernel.db import db, rows_changed, transaction
-from kernel.errors import Invalid, NotFound, StateConflict
+from kernel.errors import Invalid, NotFound, Stale, StateConflict
 from kernel.files import Store
 from kernel.idempotency import Answer, Once
 from kernel.ids import new_id
@@ -36,12 +36,19 @@ def offer_pack(*, merchant_id: int, details: dict[str, Any], now: datetime) -> P
 
 
 def change_pack(
-    *, pack_id: int | None, merchant_id: int, changes: dict[str, Any], actor_id: int, now: datetime
+    *,
+    pack_id: int | None,
+    merchant_id: int,
+    changes: dict[str, Any],
+    expected: Collection[str] | None = None,
+    actor_id: int,
+    now: datetime,
 ) -> PackView:
     """Change a merchant's pack: on and off sale, alert and unions' share at once, the rest when an operator approves.
 
     A pack that was never on sale is changed at once, and waits for approval as a whole. Otherwise the pack sells on
-    as it is while the change waits; a later change is added to one that waits. Raises NotFound, StateConflict,
+    as it is while the change waits; a later change is added to one that waits. `expected` are the versions
+    (queries.version_of) the change is meant for. Raises NotFound, StateConflict, Stale for a version that is no more,
     and Invalid for a share below what unions have taken.
     """
     split = "bulk_share" in changes
@@ -49,6 +56,8 @@ def change_pack(
     changes = {name: value for name, value in changes.items() if name != "bulk_share"}
     with transaction():
         pack = _lock_pack(pack_id, merchant_id=merchant_id)
+        if expected is not None and queries.version_of(pack.id) not in expected:
+            raise Stale("这个礼包在您打开后又有改动，请重新打开再改。")
         at_once: dict[str, Any] = {name: changes[name] for name in ("status", "alert_below") if name in changes}
         offered = {name: value for name, value in changes.items() if name not in at_once}
         status = at_once.get("status", pack.status)

@@ -40,7 +40,7 @@ def release_postings(quantities: Mapping[int, int]) -> list[Posting]:
 
 
 def take_back_postings(quantities: Mapping[int, int]) -> list[Posting]:
-    """What the ledger says when sold packs that never left are available again."""
+    """What the ledger says when sold packs, that never left or came back, are available again."""
     return _postings(ledger.STOCK_SOLD, ledger.STOCK_AVAILABLE, quantities)
 
 
@@ -90,6 +90,8 @@ _RELEASE = _moving(held=-1)
 _RELEASE_BULK = _moving(held=-1, bulk_taken=-1)
 _TAKE_BACK = _moving(sold=-1)
 _TAKE_BACK_BULK = _moving(sold=-1, bulk_taken=-1)
+_RESTOCK = _moving(sold=-1, shipped=-1)
+_RESTOCK_BULK = _moving(sold=-1, shipped=-1, bulk_taken=-1)
 _WRITE_OFF = _moving(taken_in=-1)
 _SHIP = _moving(shipped=1)
 
@@ -123,6 +125,11 @@ def release(quantities: Mapping[int, int], *, bulk: bool = False) -> None:
 def take_back(quantities: Mapping[int, int], *, bulk: bool = False) -> None:
     """退回货架: what was sold and never left is available again, to whom it was before."""
     _move(_TAKE_BACK_BULK if bulk else _TAKE_BACK, quantities)
+
+
+def restock(quantities: Mapping[int, int], *, bulk: bool = False) -> None:
+    """退货入库: what was sold and had left came back and is available again, to whom it was before."""
+    _move(_RESTOCK_BULK if bulk else _RESTOCK, quantities)
 
 
 def write_off(quantities: Mapping[int, int]) -> None:

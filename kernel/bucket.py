@@ -1,12 +1,14 @@
 """Files in a bucket of an S3-compatible server (kernel.files)."""
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kernel.files import KINDS, NAME, StoreUnavailable
+from kernel.files import KINDS, NAME, PRIVATE, PUBLIC, StoreUnavailable
 
 
 class Bucket:
@@ -51,6 +53,17 @@ class Bucket:
     def drop(self, name: str) -> None:
         try:
             self._client.delete_object(Bucket=self._bucket, Key=self._key(name))
+        except (BotoCoreError, ClientError) as failed:
+            raise _unavailable() from failed
+
+    def names(self, *, public: bool, before: datetime) -> Iterator[str]:
+        listed = self._client.get_paginator("list_objects_v2")
+        try:
+            for part in listed.paginate(Bucket=self._bucket, Prefix=self._prefix + (PUBLIC if public else PRIVATE)):
+                for found in part.get("Contents", ()):
+                    name = str(found["Key"]).removeprefix(self._prefix)
+                    if NAME.fullmatch(name) and found["LastModified"] < before:
+                        yield name
         except (BotoCoreError, ClientError) as failed:
             raise _unavailable() from failed
 

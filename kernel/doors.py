@@ -71,13 +71,25 @@ def once(*, body: Any = None, required: bool = True, the_request: Request = requ
     return request_once(person_id=who().person_id, key=key, route=route, body=body)
 
 
-def tagged(content: Any) -> Response:
-    """Return what everybody may see with its ETag; 304 where the client has it already."""
+def tagged(content: Any, *, version: str = "") -> Response:
+    """Return an answer with its ETag; 304 where the client has it already.
+
+    A `version` stands before the digest in the tag: what `If-Match` compares, where not all that is shown counts.
+    """
     response: Any = current_app.json.response(content)
     response.add_etag()
+    if version:
+        response.set_etag(f"{version}.{response.get_etag()[0]}")
     response.headers["Cache-Control"] = "no-cache"
     answer: Response = response.make_conditional(request)
     return answer
+
+
+def expected_versions() -> frozenset[str] | None:
+    """Return the versions `If-Match` names (RFC 9110, 13.1.1); None where any will do."""
+    if "If-Match" not in request.headers or request.if_match.star_tag:
+        return None
+    return frozenset(tag.partition(".")[0] for tag in request.if_match.as_set())
 
 
 def json_answer(answer: Answer, status: int) -> tuple[str, int, dict[str, str]]:

@@ -60,6 +60,12 @@ class StateConflict(DomainError):
     code, status = "state_conflict", 409
 
 
+class Stale(DomainError):
+    """The thing was changed since it was read: `If-Match` names a version that is no longer there (RFC 9110)."""
+
+    code, status = "precondition_failed", 412
+
+
 class OverLimit(DomainError):
     """A limit (unpaid orders, per pack, budget, tries) is reached."""
 

@@ -6,8 +6,9 @@ names it, outside any transaction: a file nobody names does no harm, a row that 
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -41,6 +42,9 @@ class Store(Protocol):
     def drop(self, name: str) -> None:
         """Forget a file; one that is not there is forgotten already. Raises StoreUnavailable."""
 
+    def names(self, *, public: bool, before: datetime) -> Iterator[str]:
+        """Return the files for everybody, or the others, that were kept before a moment. Raises StoreUnavailable."""
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -64,6 +68,11 @@ class Folder:
 
     def drop(self, name: str) -> None:
         self._place(name).unlink(missing_ok=True)
+
+    def names(self, *, public: bool, before: datetime) -> Iterator[str]:
+        for place in sorted(self.path.glob(f"{PUBLIC if public else PRIVATE}?/*")):
+            if NAME.fullmatch(place.name) and place.stat().st_mtime < before.timestamp():
+                yield place.name
 
     def _place(self, name: str) -> Path:
         assert NAME.fullmatch(name), "a name that we did not make"

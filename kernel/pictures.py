@@ -70,6 +70,16 @@ def at_width(name: str, width: int) -> str:
     return f"{stem}-{width}.{ending}"
 
 
+def name_of(file: str) -> str:
+    """Return the name of the picture that a file is one width of.
+
+    >>> name_of("0123456789abcdef0123456789abcdef-640.webp")
+    '0123456789abcdef0123456789abcdef.webp'
+    """
+    stem, _, ending = file.rpartition(".")
+    return f"{stem.partition('-')[0]}.{ending}"
+
+
 def drop(store: Store, name: str) -> None:
     """Forget a picture in all widths. Raises StoreUnavailable."""
     for width in WIDTHS:

@@ -307,6 +307,12 @@ class OrderLine(Base):
     refunded = fields.Integer(metadata={"description": "units that were given back"})
 
 
+class AcceptRefund(Base):
+    """What of the goods that had left came back and is sold again; what is not named is not."""
+
+    restock = ListOf(fields.Nested(ReturnedLine), load_default=list, validate=Length(max=MAX_LINES))
+
+
 class RefundedLine(Base):
     """Units of a line in a refund."""
 
@@ -338,6 +344,12 @@ class RefundPart(Base):
         metadata={"description": "paths on this server, for whom the refund concerns"},
     )
     lines = fields.List(fields.Nested(RefundedLine))
+    restocked = fields.Function(
+        lambda part: [
+            {"line_id": str(line_no), "quantity": count} for line_no, count in part.restocked.items() if count
+        ],
+        metadata={"description": "units that had left, came back and are sold again"},
+    )
 
 
 class Refund(Base):

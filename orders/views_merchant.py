@@ -254,16 +254,21 @@ def collect() -> ResponseReturnValue:
 @bp.get("/refunds")
 def refunds() -> ResponseReturnValue:
     """After-sales: what to answer, by when."""
+    return _refunds_page()
+
+
+def _refunds_page(problem: str | None = None, refund: str = "", code: int = 200) -> ResponseReturnValue:
     status = request.args.get("status", "requested")
     if status not in REFUND_MOVES:
         status = "requested"
     page = refund_queries.parts_of_merchant(who().merchant_id, status=status, limit=100)
-    return render_template("merchant/refunds.html", page=page, status=status, now=clock.now())
+    told = {"problem": problem, "wrong": refund, "form": request.form if problem else {}}
+    return render_template("merchant/refunds.html", page=page, status=status, now=clock.now(), **told), code
 
 
 @bp.post("/refunds/<refund>/<verdict>")
 def answer_refund(refund: str, verdict: str) -> ResponseReturnValue:
-    """Accept, or decline with a reason."""
+    """Accept, with how many units of each line are sold again; or decline with a reason."""
     common: dict[str, Any] = {
         "refund": refund,
         "merchant_id": who().merchant_id,
@@ -273,13 +278,30 @@ def answer_refund(refund: str, verdict: str) -> ResponseReturnValue:
     }
     reason = request.form.get("reason", "").strip()[:200]
     if verdict == "accept":
-        refunding.accept(**common)
+        try:
+            refunding.accept(**common, restock=_restock(request.form))
+        except Invalid as refused:
+            told = next(iter(refused.extra.get("errors", {}).values()), [refused.message])
+            return _refunds_page(gettext(told[0]), refund, refused.status)
         flash(gettext("已同意退款，款项正在退回。"), "success")
     elif verdict == "decline":
         if not reason:
-            raise Invalid("请填写拒绝的理由。")
+            return _refunds_page(gettext("请填写拒绝的理由。"), refund, 422)
         refunding.decline(**common, reason=reason)
         flash(gettext("已拒绝，买家会看到您的理由。"), "success")
     else:
         raise NotFound("没有找到您要的内容。")
     return redirect(url_for("merchant.refunds"), 303)
+
+
+def _restock(form: Any) -> list[refunding.Returned]:
+    """Return what is sold again, as typed beside each line. Raises Invalid for what is no number."""
+    found = []
+    for name, text in form.items():
+        if not name.startswith("restock_") or not text.strip():
+            continue
+        line_no, count = as_id(name.removeprefix("restock_")), as_id(text.strip())
+        if line_no is None or count is None or count > schemas.MAX_QUANTITY:
+            raise Invalid("请填写一个整数。")
+        found.append(refunding.Returned(line_no, count))
+    return found

@@ -18,7 +18,18 @@ from kernel.db import db
 from kernel.errors import DomainError
 from orders.queries import money as money_queries
 from orders.queries.queues import PROOF_JOB
-from orders.services import granting, placing, proving, reconciling, rostering, summing, tending, warning, webhooks
+from orders.services import (
+    granting,
+    placing,
+    proving,
+    reconciling,
+    rostering,
+    summing,
+    tending,
+    tidying,
+    warning,
+    webhooks,
+)
 from people import queries as people_queries
 from people.services import entry, messages, staff, tokens
 from voucher import services as voucher_services
@@ -277,6 +288,7 @@ def worker(until_parent_exits: bool, every: float) -> None:
                     imports.forget_old(now=clock.now())
                     settlement.close_due(now=clock.now())
                     tidy_at = clock.now() + timedelta(hours=1)
+                    tidying.collect_nightly(app.config["FILES"], now=clock.now())
             except Exception:  # the database may be away for a moment; the next look tries again
                 app.logger.exception("the worker's look failed")
                 db.session.remove()  # also where the connection is gone, of which a rollback would only fail

@@ -174,12 +174,14 @@ class Refunds(MethodView):
 
 
 @bp.route("/refunds/<refund>/accept", methods=["POST"])
+@bp.arguments(schemas.AcceptRefund)
 @bp.response(200, schemas.RefundPart)
-def accept(refund: str) -> Any:
-    """Take the goods back: the buyer's money and voucher value return."""
+def accept(body: dict[str, Any], refund: str) -> Any:
+    """Take the goods back: the buyer's money and voucher value return; `restock` says what of them is sold again."""
     answer = refunding.accept(
         refund=refund,
         merchant_id=who().merchant_id,
+        restock=[refunding.Returned(**line) for line in body["restock"]],
         actor_id=who().person_id,
         once=once(body=request.get_json(silent=True), required=False),
         now=clock.now(),

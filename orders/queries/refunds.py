@@ -1,7 +1,7 @@
 """Reads of refunds: what buyers asked back, what merchants and the operator have to answer."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,10 @@ from voucher import queries as voucher_queries
 
 @dataclass(frozen=True)
 class PartView:
-    """One merchant's part of a refund; amounts in fen, an estimate until it is accepted."""
+    """One merchant's part of a refund; amounts in fen, an estimate until it is accepted.
+
+    `restocked` says how many units of a line came back to the merchant and are sold again, by line number.
+    """
 
     refund_id: int
     order_id: int
@@ -41,6 +44,12 @@ class PartView:
     final: bool
     lines: tuple[tuple[Line, int], ...]
     pictures: tuple[str, ...] = ()
+    restocked: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def gone(self) -> dict[int, int]:
+        """Of each line's units, by line number, how many have left the merchant: what could come back and be sold."""
+        return {line.line_no: max(0, units - line.to_send) for line, units in self.lines}
 
 
 @dataclass(frozen=True)
@@ -80,10 +89,15 @@ def _views(rows: Sequence[Row[Any]]) -> list[PartView]:
         for line in own
     }
     units: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    restocked: dict[tuple[int, int], dict[int, int]] = {}
     for line in db.session.scalars(
-        select(RefundLine).where(RefundLine.refund_id.in_(refund_ids)).order_by(RefundLine.line_no)
+        select(RefundLine)
+        .where(RefundLine.refund_id.in_(refund_ids))
+        .order_by(RefundLine.line_no)
+        .execution_options(populate_existing=True)
     ):
         units.setdefault((line.refund_id, line.merchant_id), []).append((line.line_no, line.quantity))
+        restocked.setdefault((line.refund_id, line.merchant_id), {})[line.line_no] = line.restocked
     pictures: dict[int, list[str]] = {}
     for refund_id, name in db.session.execute(
         select(RefundPicture.refund_id, RefundPicture.name)
@@ -119,6 +133,7 @@ def _views(rows: Sequence[Row[Any]]) -> list[PartView]:
                 final=part.final,
                 lines=own,
                 pictures=tuple(pictures.get(part.refund_id, ())),
+                restocked=restocked[part.refund_id, part.merchant_id],
             )
         )
     return views

@@ -77,20 +77,33 @@ def ask(
         )
         for part in _write_parts(refund_id, units, lines, due_at=now + timedelta(seconds=reply_seconds)):
             if not part.shipped:
-                _accept(order, part, decided_by=None, now=now)
+                _accept(order, part, {}, decided_by=None, now=now)
         return idempotency.finish(once, schemas.Refund().dump(refund_queries.refund(refund_id, now=now)))
 
 
-def accept(*, refund: str, merchant_id: int | None, actor_id: int, once: Once | None, now: datetime) -> Answer:
-    """A merchant accepts its part of a refund. Raises NotFound for another's, StateConflict where it is answered."""
+def accept(
+    *,
+    refund: str,
+    merchant_id: int | None,
+    restock: Sequence[Returned] = (),
+    actor_id: int,
+    once: Once | None,
+    now: datetime,
+) -> Answer:
+    """A merchant accepts its part of a refund, and says what of the goods that had left is sold again.
+
+    What `restock` does not name is not: it stays with the buyer, or cannot be sold. Raises NotFound for another's,
+    StateConflict where it is answered, Invalid for more than had left.
+    """
     with transaction():
         if (first := idempotency.begin(once)) is not None:
             return first
         order, part = _lock_part(refund, merchant_id=merchant_id)
         if part.status != "requested":
             raise StateConflict("这个退款申请已经处理过。")
-        _accept(order, part, decided_by=actor_id, now=now)
-        _note("refund.accept", part, now=now)
+        restocked = _restocked(part, restock)
+        _accept(order, part, restocked, decided_by=actor_id, now=now)
+        _note("refund.accept", part, now=now, restocked={str(number): count for number, count in restocked.items()})
         return idempotency.finish(once, _said(part))
 
 
@@ -133,7 +146,7 @@ def accept_for_operator(*, refund: str, merchant_id: int | None, actor_id: int, 
         if part.status == "declined":
             lines = _lines(order.id)
             _reserve(order.id, _units_of(part), lines)
-        _accept(order, part, decided_by=actor_id, now=now)
+        _accept(order, part, {}, decided_by=actor_id, now=now)
         _note("refund.accept", part, now=now)
         return idempotency.finish(once, _said(part))
 
@@ -300,13 +313,22 @@ def _back(line: OrderLine, units: int) -> GiveBack:
     )
 
 
-def _accept(order: Any, part: PartView, *, decided_by: int | None, now: datetime) -> None:
+def _restocked(part: PartView, restock: Sequence[Returned]) -> dict[int, int]:
+    """Return how many units of each line are sold again; raise Invalid for more than had left."""
+    wanted: dict[int, int] = defaultdict(int)
+    for index, one in enumerate(restock):
+        wanted[one.line_id] += one.quantity
+        if wanted[one.line_id] > part.gone.get(one.line_id, 0):
+            raise Invalid(errors={f"restock.{index}.quantity": ["回到库存的份数不能多于退回的份数。"]})
+    return {line_no: count for line_no, count in wanted.items() if count > 0}
+
+
+def _accept(order: Any, part: PartView, restock: Mapping[int, int], *, decided_by: int | None, now: datetime) -> None:
     """Give a part back, in the caller's transaction, which holds the order's row: money, discount, stock, ledger."""
     lines, units = _lines(order.id), _units_of(part)
     backs = [_back(lines[line_no], more) for line_no, more in units.items()]
     cash_fen, voucher_fen = sum(back.cash_fen for back in backs), sum(back.voucher_fen for back in backs)
-    # What has not left is not sent any more, and is available again; what has left stays with the buyer or comes back
-    # to the merchant's hands, who counts it in when it can be sold again.
+    # What has not left is not sent any more, and is available again; of what has left, what the merchant says.
     kept = {
         line_no: min(more, lines[line_no].quantity - lines[line_no].shipped - lines[line_no].withdrawn)
         for line_no, more in units.items()
@@ -336,15 +358,31 @@ def _accept(order: Any, part: PartView, *, decided_by: int | None, now: datetime
         if amount_fen > 0
     ]
     postings += _take_discount_back(order, voucher_fen)
-    restocked: dict[int, int] = defaultdict(int)
-    for line_no, more in kept.items():
-        if more > 0:
-            restocked[lines[line_no].pack_id] += more
-    postings += catalog_steps.take_back_postings(restocked)
+    for line_no, count in restock.items():
+        db.session.execute(
+            update(RefundLine)
+            .where(RefundLine.refund_id == part.refund_id, RefundLine.line_no == line_no)
+            .values(restocked=count),
+            execution_options={"synchronize_session": False},
+        )
+    never_left, came_back = _by_pack(lines, kept), _by_pack(lines, restock)
+    available_again = _by_pack(lines, {line_no: kept[line_no] + restock.get(line_no, 0) for line_no in kept})
+    postings += catalog_steps.take_back_postings(available_again)
     ledger_steps.post(Cause("refund", name, order_id=order.id, actor_id=decided_by), postings, now=now)
     _move_on(order.id, part.parcel_no)
-    if restocked:
-        catalog_steps.take_back(restocked, bulk=order.buyer_kind == UNION_BUYER)
+    of_union = order.buyer_kind == UNION_BUYER
+    if never_left:
+        catalog_steps.take_back(never_left, bulk=of_union)
+    if came_back:
+        catalog_steps.restock(came_back, bulk=of_union)
+
+
+def _by_pack(lines: Mapping[int, OrderLine], units: Mapping[int, int]) -> dict[int, int]:
+    total: dict[int, int] = defaultdict(int)
+    for line_no, count in units.items():
+        if count > 0:
+            total[lines[line_no].pack_id] += count
+    return dict(total)
 
 
 def _take_discount_back(order: Any, amount_fen: int) -> list[Posting]:
@@ -371,6 +409,7 @@ def _said(part: PartView) -> dict[str, Any]:
     return dumped
 
 
-def _note(action: str, part: PartView, *, now: datetime, reason: str | None = None) -> None:
+def _note(action: str, part: PartView, *, now: datetime, **more: Any) -> None:
     after = {"merchant_id": part.merchant_id, "cash_fen": part.cash_fen, "voucher_fen": part.voucher_fen}
-    audit.record(action, f"refund:{part.refund_id}", now=now, after=after | ({"reason": reason} if reason else {}))
+    said = {name: value for name, value in more.items() if value}
+    audit.record(action, f"refund:{part.refund_id}", now=now, after={**after, **said})

@@ -5,7 +5,9 @@ import re
 import struct
 import threading
 import zlib
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from PIL import Image
@@ -48,6 +50,8 @@ class Objects:
             return 403, b"<Error><Code>AccessDenied</Code></Error>"
         if "Credential=key/" not in headers.get("Authorization", ""):
             return 403, b"<Error><Code>AccessDenied</Code></Error>"
+        if "list-type=2" in path:
+            return 200, self.listing(path)
         if method == "PUT":
             self.kept[path], self.kinds[path] = body, headers["Content-Type"]
             return 200, b""
@@ -57,6 +61,20 @@ class Objects:
         if path not in self.kept:
             return 404, b"<Error><Code>NoSuchKey</Code></Error>"
         return 200, self.kept[path]
+
+    def listing(self, path):
+        """A page of two objects under a prefix, and where the next one begins."""
+        asked = parse_qs(urlsplit(path).query)
+        bucket = urlsplit(path).path.rstrip("/") + "/"
+        keys = sorted(key.removeprefix(bucket) for key in self.kept)
+        begin = int(asked.get("continuation-token", ["0"])[0])
+        found = [key for key in keys if key.startswith(asked["prefix"][0])]
+        rows = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+            for key in found[begin : begin + 2]
+        )
+        more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{begin + 2}</NextContinuationToken>"
+        return f"<ListBucketResult>{rows}{more if len(found) > begin + 2 else ''}</ListBucketResult>".encode()
 
 
 @pytest.fixture
@@ -85,6 +103,17 @@ def test_a_file_is_kept_read_and_dropped(store):
     assert files.read(store, name) is None
 
 
+def test_files_are_listed_by_who_may_see_them_and_by_their_age(store):
+    for_all = sorted(files.new_name(files.WEBP, public=True) for _ in range(5))
+    own = files.new_name(files.WEBP)
+    for name in (*for_all, own):
+        store.put(name, b"x")
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    assert list(store.names(public=True, before=later)) == for_all
+    assert list(store.names(public=False, before=later)) == [own]
+    assert list(store.names(public=True, before=datetime(2025, 1, 1, tzinfo=UTC))) == []
+
+
 def test_a_bucket_keeps_under_its_prefix_with_the_kind(objects):
     store = files.store_at("s3://papers/huigong/", endpoint=objects.url, key="key", secret="a secret")
     name = files.keep(store, PDF, allowed=frozenset({files.PDF}), most=1024)
@@ -96,7 +125,11 @@ def test_a_store_that_refuses_is_a_clear_error(objects):
     store = files.store_at("s3://papers", endpoint=objects.url, key="key", secret="a secret")
     name = files.keep(store, PDF, allowed=frozenset({files.PDF}), most=1024)
     objects.failing = True
-    for call in (lambda: store.get(name), lambda: store.put(name, PDF), lambda: store.drop(name)):
+
+    def listed():
+        return list(store.names(public=True, before=datetime.now(UTC)))
+
+    for call in (lambda: store.get(name), lambda: store.put(name, PDF), lambda: store.drop(name), listed):
         with pytest.raises(files.StoreUnavailable) as refused:
             call()
         assert refused.value.status == 503
