@@ -1,6 +1,7 @@
 """Each error's page says what happened, what is not lost, and what to do, in both languages."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from flask import render_template, session
@@ -35,3 +36,11 @@ def test_a_form_that_failed_says_that_nothing_moved(app):
     with app.test_request_context("/cart", method="POST"):
         page = render_template("error.html", status=409, code="state_conflict", detail="D", extra={})
     assert "这次操作没有生效，您的钱和福利券没有变动。" in page
+
+
+def test_the_styleguide_is_for_development_only(app, monkeypatch):
+    client = app.test_client()
+    assert ".swatch" not in client.get("/styleguide").text
+    assert 'class="swatch swatch-red"' in client.get("/styleguide").text
+    monkeypatch.setitem(app.config, "HUIGONG", replace(app.config["HUIGONG"], environment="production"))
+    assert client.get("/styleguide").status_code == 404
