@@ -42,6 +42,9 @@ chromium: ## install Chromium for the browser journeys where it can be
 test: setup check chromium ## everything: check, both engines, browser journeys
 	HUIGONG_REQUIRE_ALL=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
+axe: setup chromium ## look at every page with axe-core, in every seat, language and look (several minutes)
+	HUIGONG_AXE=all $(BIN)/python -m pytest tests/house/test_axe.py
+
 torture: setup ## buy while everything is killed, then prove what was told (TORTURE_SECONDS 300, TORTURE_CLIENTS 200, TORTURE_SEED)
 	$(BIN)/python -m tests.torture.run
 
@@ -62,4 +65,4 @@ translations: setup ## gather the texts to translate into web/translations
 migration: setup ## write a migration: make migration m="what changes"
 	$(BIN)/flask --app wsgi db revision --autogenerate -m "$(m)"
 
-.PHONY: help setup demo run check fix chromium test torture bench lock pictures translations migration
+.PHONY: help setup demo run check fix chromium test axe torture bench lock pictures translations migration

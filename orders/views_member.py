@@ -252,6 +252,8 @@ def place() -> ResponseReturnValue:
     if "find" in form or "pick" in form:
         # Asks for the stations near a place, or picks one of them: nothing is placed, what was typed stays.
         return _checkout_page(form, {}, key)
+    if not _cart() and (number := placing.placed_under(person_id=who().person_id, key=key[:200])) is not None:
+        return redirect(url_for("member.order", number=number), 303)
     campaign = _campaign()
     body = {
         "campaign": campaign.slug if campaign else "-",

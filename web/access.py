@@ -23,6 +23,7 @@ NOTE_EVERY = timedelta(minutes=1)
 OPEN_ENDPOINTS = {
     "static",
     "assets.style",
+    "assets.service_worker",
     "bootstrap.static",
     "api-docs.openapi_json",
     "web.healthz",

@@ -372,4 +372,7 @@ def sign_out() -> ResponseReturnValue:
     kept = {key: session[key] for key in KEPT if session.get(key)}
     session.clear()
     session.update(kept)
-    return redirect(url_for("shop.home"), 303)
+    answer = redirect(url_for("shop.home"), 303)
+    # What this device kept to show offline goes too. Not "cookies": how somebody likes to read stays.
+    answer.headers["Clear-Site-Data"] = '"cache", "storage"'
+    return answer

@@ -314,6 +314,15 @@ def write_lines(order_id: int, lines: Sequence[Line]) -> None:
     change(_INSERT_LINES, numbered(rows), count=len(rows))
 
 
+def placed_under(*, person_id: int, key: str) -> str | None:
+    """Return the number of the order a person placed under this key; None where there is none.
+
+    For a form sent again by a second tap, after the first has emptied the cart.
+    """
+    number = db.session.scalar(select(Order.id).where(Order.placed_by == person_id, Order.idempotency_key == key))
+    return None if number is None else str(number)
+
+
 def cancel(*, number: str, member_id: int | None, once: Once | None = None, now: datetime) -> Answer:
     """Cancel a member's unpaid order and give everything back. Raises NotFound, StateConflict once it is paid.
 

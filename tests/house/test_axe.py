@@ -24,7 +24,7 @@ MAIN = {"/", "/packs/<pack_id>", "/cart", "/checkout", "/orders/<number>", "/vou
 MAIN |= {"/union/", "/union/orders/<number>", "/merchant/", "/admin/"}
 # What the list of pages does not have: errors, pages with nothing on them, somebody else who looks.
 MORE = {
-    None: ("/nowhere", "/help/saving"),
+    None: ("/nowhere", "/help/saving", "/styleguide", "/offline"),
     M1: ("/admin/",),
     "13800000002": ("/cart", "/orders", "/vouchers", "/my-gifts/", "/questions", "/search?q=zzz"),
     OFFICER: (),

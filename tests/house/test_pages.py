@@ -66,7 +66,7 @@ PAGES = {
 OTHERS = {
     *("/sign-in/factor", "/sign-in/password", "/sign-in/set-up", "/sign-in/with/<slug>", "/sign-in/from/<slug>"),
     *("/pictures/<name>", "/refund-pictures/<name>", "/pickup/"),
-    *("/style.css", "/look/<name>/<value>"),
+    *("/style.css", "/manifest.webmanifest", "/service-worker.js", "/offline", "/styleguide", "/look/<name>/<value>"),
     *("/language/<code>", "/healthz", "/readyz", "/metrics"),
     *("/static/<path:filename>", "/bootstrap/static/<path:filename>"),
 }
