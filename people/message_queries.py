@@ -130,13 +130,14 @@ class Sent:
     status: str
     text: str
     made_at: datetime
+    language: str
 
 
 def outbox(*, key: str, limit: int = 50) -> list[Sent]:
     """Return the last messages with what is sealed in them opened: for the development outbox only."""
     rows = db.session.execute(_rows().order_by(Message.id.desc()).limit(limit)).all()
     return [
-        Sent(masked(row.phone_now or row.phone), row.kind, row.status, whole_text(row, key), row.made_at)
+        Sent(masked(row.phone_now or row.phone), row.kind, row.status, whole_text(row, key), row.made_at, row.language)
         for row in rows
     ]
 
