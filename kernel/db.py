@@ -176,7 +176,7 @@ def after_commit(function: Callable[..., Any], **ids: Any) -> None:
     db.session().info[_AFTER_COMMIT].append(lambda: function(**ids))
 
 
-def rows_changed(statement: Executable, values: Mapping[str, Any] | None = None) -> int:
+def rows_changed(statement: Executable, values: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None) -> int:
     """Execute an INSERT, UPDATE or DELETE and return how many rows it changed: 0 says its condition did not hold."""
     options = {"synchronize_session": False, "preserve_rowcount": True}
     result = db.session.execute(statement, values, execution_options=options)

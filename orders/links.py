@@ -1,7 +1,6 @@
 """A recipient's own link, and the notice board's: made and read at the doors, which know the secret key."""
 
 from flask import current_app, url_for
-from flask_babel import gettext
 
 from kernel import links
 from kernel.errors import NotFound
@@ -35,9 +34,6 @@ def ids_of(purpose: str, token: str, count: int) -> tuple[int, ...]:
 def asked_again() -> Texts:
     """Return how a recipient is asked again whose pack ran out."""
     return Texts(
-        for_recipient=lambda one: gettext(
-            "您选的礼包没有货了，请再选一份，不选就发工会换的那份：%(link)s",
-            link=link_of(one.order_id, one.position, one.link_code),
-        ),
+        link_for=lambda one: link_of(one.order_id, one.position, one.link_code),
         key=current_app.config["HUIGONG"].secret_key,
     )

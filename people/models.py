@@ -2,10 +2,10 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, String, Text, UniqueConstraint, true
+from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, String, Text, UniqueConstraint, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from kernel.db import Base, Id, UtcDateTime, caused_by
+from kernel.db import Base, Id, Json, UtcDateTime, caused_by
 from kernel.ids import new_id
 from people.rules import SCOPES
 
@@ -217,19 +217,102 @@ class SignIn(Base):
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+MESSAGE_STATES = ("waiting", "sending", "sent", "failed", "unsure", "unknown")
+
+
 class Message(Base):
-    """A text message to be sent, sealed until it is, and emptied after. Written in the transaction that causes it."""
+    """A message to somebody, written in the transaction of what it tells; each tells its person a thing once.
+
+    `recipient` is whom it is for: a person ("p" and their id), or a phone where there is none. `details` are the values
+    in its words, `sealed` those that open something; `said` is what was sent, without them. "unsure" is what a provider
+    may have sent and did not say: it is never sent again unless a person says so. `kind` is "code" for a one-time code,
+    of which each is its own: it has no `recipient`. A row without an `event` was written before there were any: what is
+    sealed is its whole text.
+    """
 
     __tablename__ = "messages"
-    __table_args__ = (Index("ix_messages_waiting", "status", "send_at"),)
+    __table_args__ = (
+        UniqueConstraint("recipient", "event", "thing", "channel"),
+        CheckConstraint(f"status IN ({', '.join(map(repr, MESSAGE_STATES))})", name="status"),
+        CheckConstraint("channel IN ('sms', 'email')", name="channel"),
+        Index(
+            "ix_messages_waiting",
+            "kind",
+            "send_at",
+            postgresql_where=text("status = 'waiting'"),
+            sqlite_where=text("status = 'waiting'"),
+        ),
+        Index(
+            "ix_messages_open",
+            "status",
+            "claimed_at",
+            postgresql_where=text("status IN ('sending', 'unsure')"),
+            sqlite_where=text("status IN ('sending', 'unsure')"),
+        ),
+        Index(
+            "ix_messages_failed",
+            "id",
+            postgresql_where=text("status = 'failed'"),
+            sqlite_where=text("status = 'failed'"),
+        ),
+        Index("ix_messages_event", "event", "id"),
+        Index("ix_messages_made_at", "made_at"),
+    )
 
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=False)
-    phone: Mapped[str] = mapped_column(String(20), index=True)
+    person_id: Mapped[int | None] = mapped_column(ForeignKey("people.id"), index=True)
+    recipient: Mapped[str | None] = mapped_column(String(40))
+    phone: Mapped[str] = mapped_column(String(20), index=True, default="")
     kind: Mapped[str] = mapped_column(String(20))
-    sealed: Mapped[str] = mapped_column(Text)
+    event: Mapped[str] = mapped_column(String(30), default="", server_default="")
+    thing: Mapped[str] = mapped_column(String(80), default="", server_default="")
+    channel: Mapped[str] = mapped_column(String(8), default="sms", server_default="sms")
+    details: Mapped[dict[str, str]] = mapped_column(Json, default=dict, server_default=text("'{}'"))
+    sealed: Mapped[str] = mapped_column(Text, default="")
+    said: Mapped[str] = mapped_column(Text, default="", server_default="")
     status: Mapped[str] = mapped_column(String(12))
     tries: Mapped[int] = mapped_column(default=0)
     error: Mapped[str] = mapped_column(String(200), default="")
     send_at: Mapped[datetime] = mapped_column(UtcDateTime)
     made_at: Mapped[datetime] = mapped_column(UtcDateTime)
     request_id: Mapped[str] = caused_by()
+    claimed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    decided_by: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
+    decided_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class MessageTemplate(Base):
+    """An operator's own words for a kind of message in a language, in the place of those in people.texts."""
+
+    __tablename__ = "message_templates"
+
+    event: Mapped[str] = mapped_column(String(30), primary_key=True)
+    language: Mapped[str] = mapped_column(String(2), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(80))
+    words: Mapped[str] = mapped_column(String(500))
+    changed_by: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Contact(Base):
+    """How a person wants to be told: by which channel, in which language, and whether of what they may do without.
+
+    `new_email` waits for its code; only a confirmed `email` is ever written to, but for that code.
+    """
+
+    __tablename__ = "contacts"
+    __table_args__ = (
+        CheckConstraint("channel = 'sms' OR (channel = 'email' AND email IS NOT NULL)", name="channel"),
+        CheckConstraint("language IN ('zh', 'en')", name="language"),
+    )
+
+    person_id: Mapped[int] = mapped_column(ForeignKey("people.id"), primary_key=True, autoincrement=False)
+    channel: Mapped[str] = mapped_column(String(8), default="sms")
+    language: Mapped[str] = mapped_column(String(2), default="zh")
+    news: Mapped[bool] = mapped_column(default=True)
+    email: Mapped[str | None] = mapped_column(String(254))
+    new_email: Mapped[str | None] = mapped_column(String(254))
+    code_hash: Mapped[str] = mapped_column(String(64), default="")
+    code_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    tries_left: Mapped[int] = mapped_column(default=0)

@@ -11,7 +11,6 @@ from sqlalchemy import BindParameter, ColumnElement, Row, ScalarSelect, Select, 
 from kernel.db import UtcDateTime, db
 from kernel.errors import NotFound
 from kernel.ids import digest
-from kernel.sealing import unseal
 from kernel.statements import Statement, change, fetch
 from people.models import (
     ApiToken,
@@ -20,7 +19,6 @@ from people.models import (
     Honour,
     Member,
     Merchant,
-    Message,
     Person,
     PickupStation,
     RecoveryCode,
@@ -28,7 +26,7 @@ from people.models import (
     SignIn,
 )
 from people.places import Position, centre, metres_between
-from people.rules import Identity, Seat, masked
+from people.rules import Identity, Seat
 
 _WHO = (
     Person.id.label("person_id"),
@@ -399,26 +397,6 @@ def seats(*, person_id: int | None = None, limit: int = 500) -> Sequence[Row[Any
     if person_id is not None:
         query = query.where(SeatRow.person_id == person_id)
     return db.session.execute(query).all()
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A message of the development outbox."""
-
-    phone: str
-    kind: str
-    status: str
-    text: str
-    made_at: datetime
-
-
-def outbox(*, key: str, limit: int = 50) -> list[Sent]:
-    """Return the last messages with their codes opened: for the development outbox only."""
-    rows = db.session.scalars(select(Message).order_by(Message.id.desc()).limit(limit)).all()
-    return [
-        Sent(masked(row.phone), row.kind, row.status, unseal(row.sealed, key=key, purpose="code") or "", row.made_at)
-        for row in rows
-    ]
 
 
 def find_members(words: str, *, limit: int = 20) -> Sequence[Row[Any]]:

@@ -1,16 +1,14 @@
 """What rooms above do with a person, inside their own transaction."""
 
-from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 
 from kernel.db import db
 from kernel.errors import NotFound, StateConflict
-from kernel.ids import new_ids
-from kernel.sealing import seal
 from people.models import (
     ApiToken,
+    Contact,
     Credential,
     Honour,
     Member,
@@ -23,27 +21,6 @@ from people.models import (
 )
 
 ERASED = "已删除"
-NOTICE = "notice"  # a text message that is no one-time code
-
-
-def write_notices(notices: Iterable[tuple[str, str]], *, key: str, now: datetime) -> int:
-    """Have text messages sent, (phone, text) each, in the caller's transaction; return how many."""
-    told = list(notices)
-    rows = [
-        {
-            "id": message_id,
-            "phone": phone,
-            "kind": NOTICE,
-            "sealed": seal(text, key=key, purpose="code"),
-            "status": "waiting",
-            "send_at": now,
-            "made_at": now,
-        }
-        for message_id, (phone, text) in zip(new_ids(len(told)), told, strict=True)
-    ]
-    if rows:
-        db.session.execute(insert(Message), rows)
-    return len(rows)
 
 
 def erase_member(member_id: int | None, *, now: datetime) -> tuple[int, str]:
@@ -79,5 +56,6 @@ def erase_member(member_id: int | None, *, now: datetime) -> tuple[int, str]:
     db.session.execute(delete(RecoveryCode).where(RecoveryCode.person_id == person))
     db.session.execute(delete(Credential).where(Credential.person_id == person))
     db.session.execute(delete(SignInCode).where(SignInCode.phone == row.phone))
-    db.session.execute(delete(Message).where(Message.phone == row.phone))
+    db.session.execute(delete(Message).where((Message.phone == row.phone) | (Message.person_id == person)))
+    db.session.execute(delete(Contact).where(Contact.person_id == person))
     return person, row.phone

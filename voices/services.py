@@ -10,6 +10,8 @@ from kernel import audit
 from kernel.db import db, rows_changed, transaction
 from kernel.errors import Invalid, NotFound, StateConflict
 from kernel.ids import new_id
+from people import telling
+from people.telling import Notice
 from voices.models import Announcement, Question, Rating
 from voices.rules import MODERATION
 
@@ -81,6 +83,9 @@ def answer(*, question_id: int | None, merchant_id: int | None, words: str, acto
         )
         if answered == 0:
             raise StateConflict("这个问题已经有人回答了。")
+        person_id = telling.person_of(row.member_id)
+        told = Notice("question.answered", str(row.id), {"question": row.words[:40]}, person_id=person_id)
+        telling.tell([told], now=now)
         audit.record("question.answer", f"question:{row.id}", actor_id=actor_id, now=now, after={"as": role})
 
 

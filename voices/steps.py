@@ -6,9 +6,12 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from catalog import steps as catalog_steps
+from kernel.clock import local
 from kernel.db import db, rows_changed
 from kernel.errors import StateConflict
 from kernel.ids import digest, new_id
+from people import telling
+from people.rules import MERCHANT
 from voices.models import Question, Rating
 
 
@@ -40,7 +43,13 @@ def ask(
         )
         .on_conflict_do_nothing()
     )
-    return db.session.scalars(select(Question.id).where(Question.once == once)).one()
+    question_id = db.session.scalars(select(Question.id).where(Question.once == once)).one()
+    if merchant_id is not None:
+        values = {"question": words[:40], "until": f"{local(due_at):%Y-%m-%d %H:%M}"}
+        telling.tell_holders(
+            "question.asked", str(question_id), values, role=MERCHANT, merchant_id=merchant_id, now=now
+        )
+    return question_id
 
 
 def rate(

@@ -15,9 +15,9 @@ from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError, Invalid
 from kernel.money import MAX_FEN
 from people import queries as people_queries
-from voucher import queries, schemas, services
+from voucher import queries, reminding, schemas, services
 from voucher.queries import CampaignView
-from voucher.rules import WAITING
+from voucher.rules import OPEN, WAITING
 
 bp = PageBlueprint("campaigns", __name__, audience="operator", url_prefix="/admin/campaigns")
 
@@ -37,6 +37,32 @@ def new() -> ResponseReturnValue:
 def settings(slug: str) -> ResponseReturnValue:
     """Change what may still change, and see what was before."""
     return _page(queries.campaign(slug, now=clock.now()))
+
+
+@bp.route("/<slug>/remind", methods=["GET", "POST"])
+def remind(slug: str) -> ResponseReturnValue:
+    """Remind who has not spent their voucher; say first how many that are."""
+    campaign = queries.campaign(slug, now=clock.now())
+    problem = ""
+    if request.method == "POST":
+        try:
+            reminding.ask(slug=slug, actor_id=who().person_id, now=clock.now())
+        except DomainError as refused:
+            problem = said(refused)
+        else:
+            flash(gettext("提醒已排队，会逐个写给没用完的会员。"), "success")
+            return redirect(url_for("works.all_jobs"), 303)
+    count, left_fen = reminding.unspent(campaign.id)
+    page = render_template(
+        "operator/remind.html",
+        campaign=campaign,
+        count=count,
+        left_fen=left_fen,
+        until=clock.last_day(campaign.ends_at),
+        problem=problem,
+        is_open=campaign.status == OPEN,
+    )
+    return page, 409 if problem else 200
 
 
 def _page(campaign: CampaignView | None) -> ResponseReturnValue:

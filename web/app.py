@@ -48,6 +48,7 @@ import orders.views_voices
 import orders.views_works
 import people.api
 import people.views
+import people.views_messages
 import voices.api
 import voices.views
 import voucher.api
@@ -140,6 +141,8 @@ PAGE_BLUEPRINTS = (
     orders.views_grants.member,
     people.views.account,
     people.views.seats,
+    people.views_messages.operator,
+    people.views_messages.own,
     voices.views.everyone,
     voices.views.merchant,
     voices.views.operator,

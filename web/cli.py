@@ -31,7 +31,8 @@ from orders.services import (
     webhooks,
 )
 from people import queries as people_queries
-from people.services import entry, messages, staff, tokens
+from people.services import entry, messages, senders, staff, tokens
+from voucher import reminding
 from voucher import services as voucher_services
 from web import backup as keeping
 from web import demo as demonstration
@@ -42,6 +43,7 @@ HANDLERS: dict[str, jobs.Handler] = {
     "issue": voucher_services.issue_job,
     imports.JOB: imports.job(importing.KINDS),
     PROOF_JOB: proving.run_job,
+    reminding.JOB: reminding.run_job,
 }
 
 
@@ -263,7 +265,9 @@ def worker(until_parent_exits: bool, every: float) -> None:
     parent = os.getppid()
     settings = app.config["HUIGONG"]
     logs.install(settings.log_format, settings.log_level)
-    sender, key, tidy_at = messages.sender_of(settings.sms_gateway), settings.secret_key, clock.now()
+    providers = senders.senders_of(settings.sms_gateway, settings.mail)
+    key, tidy_at = settings.secret_key, clock.now()
+    quiet = messages.Quiet(*settings.quiet_minutes)
     while not (until_parent_exits and os.getppid() != parent):
         with app.app_context(), origin.work_of(""):
             try:
@@ -272,13 +276,13 @@ def worker(until_parent_exits: bool, every: float) -> None:
                 while voucher_services.expire_ended(now=clock.now()):
                     pass
                 granting.lapse_due(now=clock.now())
-                warning.warn_due(key=key, now=clock.now())
+                warning.warn_due(now=clock.now())
                 while jobs.run_next(HANDLERS, clock=clock.now):
                     pass
                 tending.tend(second_person_fen=settings.second_person_fen, now=clock.now())
                 reconciling.reconcile_nightly(now=clock.now())
                 summing.tend(now=clock.now())
-                messages.deliver(sender, key=key, now=clock.now())
+                messages.deliver(providers, key=key, now=clock.now(), quiet=quiet)
                 catalog_services.note_low_stocks(now=clock.now())
                 webhooks.note(now=clock.now())
                 webhooks.deliver(key=key, private=settings.webhook_private, now=clock.now())

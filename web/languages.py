@@ -7,7 +7,8 @@ from typing import Any
 
 CHINESE = re.compile("[\u3000-\u303f\u4e00-\u9fff]")
 # Words of spreadsheets and of the demonstration: what a file says, not what we say.
-NOT_FOR_PEOPLE = ("web/demo.py", "web/languages.py")
+# Messages have their English beside them: who reads one does not sit in front of a page of ours.
+NOT_FOR_PEOPLE = ("web/demo.py", "web/languages.py", "people/texts.py")
 
 
 def chinese_in(source: str) -> Iterator[tuple[int, str]]:

@@ -11,7 +11,7 @@ from kernel.errors import NotFound
 from orders import queries as order_queries
 from orders.queries import OrderView
 from orders.services import cashier as cashier_service
-from people import queries as people_queries
+from people import message_queries
 from web.signing import bp, local_path
 
 
@@ -59,7 +59,7 @@ def outbox() -> ResponseReturnValue:
     """What would have been sent to phones (development only)."""
     if not _settings().show_codes:
         raise NotFound("没有找到您要的内容。")
-    return render_template("pages/outbox.html", messages=people_queries.outbox(key=_settings().secret_key))
+    return render_template("pages/outbox.html", messages=message_queries.outbox(key=_settings().secret_key))
 
 
 def _order_page(order: OrderView) -> str | None:

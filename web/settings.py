@@ -5,6 +5,7 @@ Every setting has a heading in docs/operations.md (tests/house). Production refu
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ NAMES = (
     "HUIGONG_METRICS_TOKEN",
     "HUIGONG_STAFF_BY_CODE",
     "HUIGONG_SMS_GATEWAY",
+    "HUIGONG_MAIL",
+    "HUIGONG_QUIET_HOURS",
     "HUIGONG_OIDC",
     "HUIGONG_CODES_PER_PHONE",
     "HUIGONG_TRIES_PER_ADDRESS",
@@ -87,6 +90,8 @@ class Settings:
     metrics_token: str = ""
     staff_by_code: bool = True
     sms_gateway: str = ""
+    mail: str = ""
+    quiet_minutes: tuple[int, int] = (21 * 60, 8 * 60)
     oidc: tuple[dict[str, str], ...] = ()
     codes_per_phone: int = 10
     tries_per_address: int = 600
@@ -157,6 +162,8 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         metrics_token=environ.get("HUIGONG_METRICS_TOKEN", ""),
         staff_by_code=_switch(environ, "HUIGONG_STAFF_BY_CODE", not production),
         sms_gateway=_sms_gateway(_text_or_file(environ, "HUIGONG_SMS_GATEWAY")),
+        mail=_mail(_text_or_file(environ, "HUIGONG_MAIL")),
+        quiet_minutes=_quiet(environ.get("HUIGONG_QUIET_HOURS", "21:00-08:00")),
         oidc=_providers(_text_or_file(environ, "HUIGONG_OIDC")),
         codes_per_phone=_whole(environ, "HUIGONG_CODES_PER_PHONE", 10, least=1),
         tries_per_address=_whole(environ, "HUIGONG_TRIES_PER_ADDRESS", 600, least=1),
@@ -211,6 +218,8 @@ def _refuse_unsafe(settings: Settings, environ: Mapping[str, str]) -> None:
         raise UnsafeSetting("HUIGONG_OIDC: an identity provider must be reached by https in production")
     if settings.sms_gateway and not json.loads(settings.sms_gateway)["url"].startswith("https://"):
         raise UnsafeSetting("HUIGONG_SMS_GATEWAY: the gateway must be reached by https in production")
+    if settings.mail and json.loads(settings.mail).get("tls", "starttls") == "none":
+        raise UnsafeSetting("HUIGONG_MAIL: the mail server must be reached by tls or starttls in production")
     if settings.stripe_secret_key and not settings.stripe_webhook_secret:
         raise UnsafeSetting("HUIGONG_STRIPE_WEBHOOK_SECRET: without it nobody could tell us that Stripe was paid")
     if settings.stripe_webhook_secret and not settings.stripe_secret_key:
@@ -265,6 +274,33 @@ def _sms_gateway(text: str) -> str:
     except (ValueError, KeyError, TypeError):
         raise UnsafeSetting("HUIGONG_SMS_GATEWAY must be a JSON object with at least 'url'") from None
     return text
+
+
+def _mail(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        said = json.loads(text)
+        fits = all(isinstance(said[name], str) and said[name] for name in ("host", "from"))
+        fits = fits and said.get("tls", "starttls") in ("starttls", "tls", "none")
+        if not fits or not 0 < int(said.get("port", 587)) < 65536:
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise UnsafeSetting(
+            "HUIGONG_MAIL must be a JSON object with 'host' and 'from', and 'tls' one of starttls, tls, none"
+        ) from None
+    return text
+
+
+def _quiet(text: str) -> tuple[int, int]:
+    """Return the minutes of the day quiet hours begin and end at; '' is no quiet hours."""
+    if not text.strip():
+        return 0, 0
+    found = re.fullmatch(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])", text.strip(), re.ASCII)
+    if found is None:
+        raise UnsafeSetting("HUIGONG_QUIET_HOURS must look like 21:00-08:00, or be empty")
+    begins, begins_at, ends, ends_at = (int(part) for part in found.groups())
+    return begins * 60 + begins_at, ends * 60 + ends_at
 
 
 def _providers(text: str) -> tuple[dict[str, str], ...]:

@@ -20,7 +20,10 @@ from kernel.db import db, rows_changed, transaction
 from kernel.errors import NotFound, StateConflict
 from kernel.idempotency import Answer, Once
 from kernel.ids import new_id
+from kernel.money import yuan
 from people import queries as people_queries
+from people import telling
+from people.rules import MERCHANT
 
 CLOSE_AFTER = timedelta(hours=1)
 """How long after a month's end it is closed. What is posted later still, for that month, is on the next statement."""
@@ -87,6 +90,10 @@ def _close(merchant_id: int, campaign_id: int, month: str, *, now: datetime) -> 
         figures = {name: int(getattr(row, name)) for name in queries.NAMES}
         net = Figures(**figures).net_fen
         db.session.execute(update(Statement).where(Statement.id == statement_id).values(**figures, net_fen=net))
+        values = {"month": month, "amount": yuan(net)}
+        telling.tell_holders(
+            "statement.ready", str(statement_id), values, role=MERCHANT, merchant_id=merchant_id, now=now
+        )
         after = {"merchant_id": merchant_id, "campaign_id": campaign_id, "month": month, "net_fen": net}
         audit.record("statement.close", f"statement:{statement_id}", now=now, after=after)
     return True

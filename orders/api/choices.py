@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from flask import current_app
-from flask_babel import gettext
 
 from kernel import clock
 from kernel.doors import ApiBlueprint, who
@@ -73,9 +72,7 @@ def remind_all(number: str) -> int:
     return choosing.remind(
         number=number,
         union_id=who().union_id,
-        text_for=lambda one: gettext(
-            "工会请您选一份礼包：%(link)s", link=link_of(one.order_id, one.position, one.link_code)
-        ),
+        link_for=lambda one: link_of(one.order_id, one.position, one.link_code),
         key=current_app.config["HUIGONG"].secret_key,
         actor_id=who().person_id,
         now=clock.now(),

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from flask import current_app
-
 from kernel import clock
 from kernel.doors import ApiBlueprint, who
 from orders import union_schemas
@@ -57,7 +55,6 @@ def report_of(parcel: str, units: dict[int, int], note: str) -> None:
         merchant_id=who().merchant_id,
         units=units,
         note=note,
-        key=current_app.config["HUIGONG"].secret_key,
         now=clock.now(),
     )
 

@@ -26,6 +26,7 @@ from orders.queries import OrderView
 from orders.queries import unions as union_queries
 from orders.queries.orders import Choice
 from orders.rules import CHANGEABLE, UNION_BUYER, District, Line, Wanted
+from orders.services import telling
 from orders.services.placing import close, held_quantities, make_lines, write_lines
 from orders.why import Sentence, why_discount
 from people.rules import masked
@@ -323,6 +324,7 @@ def submit(
             .where(Order.id == order.id)
             .values(status="submitted", submitted_by=actor_id, submitted_at=now)
         )
+        telling.approval_asked(order, now=now)
         audit.record("order.submit", f"order:{order.id}", actor_id=actor_id, now=now)
     return _with_warnings(queries.order_of_union(number, union_id=union_id, now=now), district, now=now)
 
@@ -422,6 +424,8 @@ def approve(
         )
         if unchanged == 0:
             raise StateConflict("订单刚刚有改动，请刷新后再审批。")
+        pay_until = now + timedelta(days=campaign.bulk_payment_days)
+        telling.approval_decided(order, pay_until=pay_until, now=now)
         if over and override_reason:
             db.session.execute(
                 update(UnionTerms)
@@ -455,6 +459,7 @@ def reject(
             .where(Order.id == order.id)
             .values(status="rejected", decided_by=actor_id, decided_at=now, reject_reason=reason)
         )
+        telling.approval_decided(order, reason=reason, now=now)
         audit.record("order.reject", f"order:{order.id}", actor_id=actor_id, now=now, after={"reason": reason})
     return queries.order_of_union(number, union_id=union_id, now=now)
 

@@ -17,8 +17,9 @@ from orders.queries import unions as union_queries
 from orders.queries.orders import Choice
 from orders.queries.unions import ChoiceView
 from orders.services import bulk, pickup, replacing
-from people import steps as people_steps
+from people import telling
 from people.rules import normal_phone
+from people.telling import Notice
 
 BOARD_TRIES, BOARD_SECONDS = 10, 600  # of one phone on one notice board
 BOARD_TRIES_FROM = 200  # of one network address: a whole factory may share one
@@ -144,14 +145,14 @@ def remind(
     *,
     number: str,
     union_id: int | None,
-    text_for: Callable[[Recipient], str],
+    link_for: Callable[[Recipient], str],
     key: str,
     actor_id: int,
     now: datetime,
 ) -> int:
     """Send a text message to who has not chosen yet and was not reminded within the last day; return to how many.
 
-    `text_for` says what it says: a door makes the links. Raises StateConflict when choosing is over.
+    `link_for` makes the links: a door knows how. Raises StateConflict when choosing is over.
     """
     order = queries.order_of_union(number, union_id=union_id, now=now)
     if order.choice is None or order.status != "choosing" or now >= order.choice.deadline:
@@ -168,6 +169,15 @@ def remind(
         db.session.execute(
             update(Recipient).where(*due).values(reminded_at=now), execution_options={"synchronize_session": False}
         )
-        people_steps.write_notices([(one.phone, text_for(one)) for one in people], key=key, now=now)
+        told = [
+            Notice(
+                "choice.asked",
+                f"{one.order_id}:{one.position}:{int(now.timestamp())}",
+                {"link": link_for(one)},
+                phone=one.phone,
+            )
+            for one in people
+        ]
+        telling.tell(told, key=key, now=now)
         audit.record("choice.remind", f"order:{order.id}", actor_id=actor_id, now=now, after={"people": len(people)})
     return len(people)

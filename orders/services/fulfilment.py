@@ -17,6 +17,7 @@ from orders.models import Order, OrderLine, Parcel, ParcelFault, ParcelPackage
 from orders.queries import OrderView, ParcelView
 from orders.queries import unions as union_queries
 from orders.rules import Wanted, quantities_of, status_after_shipping
+from orders.services import telling
 from orders.shipments import Shipment
 
 
@@ -109,6 +110,7 @@ def _ship(
     tracking_no: str,
     units: Mapping[int, int] | None,
     department: str | None = None,
+    told: bool = True,
     now: datetime,
 ) -> None:
     """Send what is still to be sent, or some of it, within the caller's transaction."""
@@ -157,6 +159,9 @@ def _ship(
         .values(carrier=carrier, tracking_no=tracking_no, shipped_at=now, status="shipped" if whole else "to_ship")
     )
     move_order(fresh.order_id)
+    if told:
+        package_no = len(fresh.packages) + 1
+        telling.shipped(fresh, package_no=package_no, carrier=carrier, tracking_no=tracking_no, now=now)
     packs = {line.line_no: line.pack_id for line in fresh.lines}
     catalog_steps.ship(quantities_of([Wanted(packs[line_no], count) for line_no, count in sent.items()]))
     after: dict[str, Any] = {"carrier": carrier, "tracking_no": tracking_no}
@@ -166,8 +171,16 @@ def _ship(
 
 
 def send_all(parcel: ParcelView, *, carrier: str, tracking_no: str, now: datetime) -> None:
-    """Send all of a parcel that is still to be sent, within the caller's transaction."""
-    _ship(parcel, merchant_id=parcel.merchant_id, carrier=carrier, tracking_no=tracking_no, units=None, now=now)
+    """Send all of a parcel that is still to be sent, into its buyer's own hands, within the caller's transaction."""
+    _ship(
+        parcel,
+        merchant_id=parcel.merchant_id,
+        carrier=carrier,
+        tracking_no=tracking_no,
+        units=None,
+        told=False,
+        now=now,
+    )
 
 
 def correct(
@@ -206,6 +219,7 @@ def correct(
         if number == fresh.packages[-1].package_no:
             own = (Parcel.order_id == fresh.order_id, Parcel.parcel_no == fresh.parcel_no)
             db.session.execute(update(Parcel).where(*own).values(**values))
+        telling.shipped(fresh, package_no=number, carrier=carrier, tracking_no=tracking_no, now=now)
         before = {"carrier": old.carrier, "tracking_no": old.tracking_no}
         audit.record("parcel.correct", f"parcel:{fresh.id}", now=now, before=before, after=values)
     return queries.parcel_of_merchant(parcel, merchant_id=merchant_id, now=now)

@@ -28,11 +28,13 @@ from orders import schemas
 from orders.models import Grant, GrantRecipient, Order
 from orders.queries import grants as grant_queries
 from orders.rules import GRANTED, Line, Wanted, owed_by_merchant, quantities_of
-from orders.services import pickup
+from orders.services import pickup, telling
 from orders.services.fulfilment import write_parcels
 from orders.services.placing import make_lines, write_lines
 from people import queries as people_queries
+from people import telling as people_telling
 from people.rules import normal_phone
+from people.telling import Notice
 from voucher import queries as voucher_queries
 from voucher import steps as voucher_steps
 
@@ -147,6 +149,9 @@ def make(
                 for position, ((_, values), phone) in enumerate(zip(rows, phones, strict=True), start=1)
             ],
         )
+        ready = {"gift": name, "until": telling.until(until)}
+        told = [Notice("gift.ready", str(grant_id), ready, phone=phone) for phone in phones if phone]
+        people_telling.tell(told, now=now)
         quantities = _times(quantities_of(lines), len(rows))
         postings = voucher_steps.hold_grant(campaign_id=campaign.id, amount_fen=cost_fen * len(rows))
         if gift is not None:

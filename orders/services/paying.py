@@ -23,6 +23,7 @@ from kernel.idempotency import Answer, Once
 from kernel.ids import as_id, digest
 from orders.models import Order, OrderLine
 from orders.rules import MEMBER_BUYER, UNION_BUYER, Line, owed_by_merchant
+from orders.services import telling
 from orders.services.fulfilment import write_parcels
 from orders.services.placing import held_quantities
 from orders.services.sending import send_refund
@@ -155,6 +156,7 @@ def lock_order(order_id: int) -> Any:
             Order.payable_fen,
             Order.expires_at,
             Order.delivery,
+            Order.placed_by,
         )
         .where(Order.id == order_id)
         .with_for_update()
@@ -219,6 +221,7 @@ def _pay(order: Any, *, holds: int, now: datetime) -> None:
         )
     ]
     write_parcels(order.id, {line.parcel_no: line.merchant_id for line in lines}, delivery=order.delivery)
+    telling.paid(order, now=now)
     quantities = held_quantities(order.id)
     postings = _redeem_discount(order)
     for merchant_id, (paid_fen, subsidy_fen) in owed_by_merchant(lines).items():

@@ -28,6 +28,7 @@ from orders.models import Order, OrderLine, OrderRefund, Parcel, RefundLine, Ref
 from orders.queries import refunds as refund_queries
 from orders.queries.refunds import PartView
 from orders.rules import GRANTED, MEMBER_BUYER, REFUNDABLE, UNION_BUYER, GiveBack, give_back, status_after_shipping
+from orders.services import telling
 from orders.services.fulfilment import end_parcel
 from orders.services.sending import send_refund
 from voucher import steps as voucher_steps
@@ -78,6 +79,8 @@ def ask(
         for part in _write_parts(refund_id, units, lines, due_at=now + timedelta(seconds=reply_seconds)):
             if not part.shipped:
                 _accept(order, part, {}, decided_by=None, now=now)
+            else:
+                telling.refund_asked(part, now=now)
         return idempotency.finish(once, schemas.Refund().dump(refund_queries.refund(refund_id, now=now)))
 
 
@@ -131,6 +134,7 @@ def decline(
             .where(RefundPart.refund_id == part.refund_id, RefundPart.merchant_id == part.merchant_id)
             .values(status="declined", decided_by=actor_id, decided_at=now, decline_reason=reason, final=final)
         )
+        telling.refund_decided(part, reason=reason, now=now)
         _note("refund.decline", part, now=now, reason=reason)
         return idempotency.finish(once, _said(part))
 
@@ -346,6 +350,8 @@ def _accept(order: Any, part: PartView, restock: Mapping[int, int], *, decided_b
         .values(status="accepted", decided_by=decided_by, decided_at=now, cash_fen=cash_fen, voucher_fen=voucher_fen)
     )
     name = f"{part.refund_id}:{part.merchant_id}"
+    if decided_by is not None:  # otherwise the buyer has just seen it
+        telling.refund_decided(part, cash_fen=cash_fen, voucher_fen=voucher_fen, now=now)
     if cash_fen > 0:
         intent = gateway_steps.refund(
             order_id=order.id, amount_fen=cash_fen, cause=f"refund:{name}", reason="returned", now=now

@@ -31,12 +31,11 @@ from orders.queries.orders import Choice
 from orders.queries.unions import ChoiceView
 from orders.rules import CHANGEABLE, HELD, SENDING, Line, Wanted, swap
 from orders.services import bulk, fulfilment, invoicing
-from people import queries as people_queries
-from people import steps as people_steps
+from people import telling
+from people.telling import Notice
 
 OFFERED_AT_MOST = 6
 ASKED_AGAIN_FOR = timedelta(days=2)
-APPROVER_TEXT = "集采订单 {number}：“{old}”{units} 份已换成同一档位的“{new}”，金额不变，您的审批继续有效。"
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ class Short:
 
 @dataclass(frozen=True)
 class Texts:
-    """How people are told: `for_recipient` makes the text of one with their own link; `key` seals what is sent."""
+    """How people are told: `link_for` makes somebody's own link; `key` seals it until it is sent."""
 
-    for_recipient: Callable[[Recipient], str]
+    link_for: Callable[[Recipient], str]
     key: str
 
 
@@ -230,8 +229,16 @@ def _write_choice(order_id: int, choice: Choice) -> None:
 
 
 def _tell(people: Iterable[Recipient], texts: Texts, *, now: datetime) -> None:
-    notices = [(one.phone, texts.for_recipient(one)) for one in people if one.phone]
-    people_steps.write_notices(notices, key=texts.key, now=now)
+    notices = [
+        Notice(
+            "choice.again",
+            f"{one.order_id}:{one.position}:{int(now.timestamp() * 1000)}",
+            {"link": texts.link_for(one)},
+            phone=one.phone,
+        )
+        for one in people
+    ]
+    telling.tell(notices, key=texts.key, now=now)
 
 
 def _replace_held(
@@ -266,10 +273,9 @@ def _replace_held(
     db.session.execute(
         update(UnionTerms).where(UnionTerms.order_id == order.id).values(replaced=[*order.terms.replaced, done])
     )
-    approver = people_queries.by_id(order.decided_by) if order.decided_by is not None else None
-    if approver is not None:
-        text = APPROVER_TEXT.format(number=order.number, old=old.name, new=new.name, units=count)
-        people_steps.write_notices([(approver.phone, text)], key=texts.key, now=now)
+    told = {"number": order.number, "old": old.name, "new": new.name, "units": str(count)}
+    thing = f"{order.id}:{int(now.timestamp() * 1000)}"
+    telling.tell([Notice("pack.replaced", thing, told, person_id=order.decided_by)], now=now)
     audit.record(
         "order.replace",
         f"order:{order.id}",

@@ -14,18 +14,14 @@ from orders.queries import ParcelView
 from orders.queries import unions as union_queries
 from orders.rules import UNION_BUYER
 from orders.services.fulfilment import lock_order
-from people import queries as people_queries
-from people import steps as people_steps
-
-TEXT = "集采订单 {number}：商户“{merchant}”缺 {packs}。请换成同一档位的礼包，或申请退款。"
+from people import telling
+from people.telling import Notice
 
 
-def report(
-    *, parcel: str, merchant_id: int | None, units: Mapping[int, int], note: str, key: str, now: datetime
-) -> ParcelView:
+def report(*, parcel: str, merchant_id: int | None, units: Mapping[int, int], note: str, now: datetime) -> ParcelView:
     """A merchant says how many units (by line number) of a union's parcel it cannot send; the officer is told.
 
-    Said again, it takes the place of what was said before; the same again changes nothing. `key` seals the message.
+    Said again, it takes the place of what was said before; the same again changes nothing.
     Raises NotFound for another's parcel, StateConflict for a member's and for one that has left, Invalid for more
     than is still to be sent.
     """
@@ -55,10 +51,10 @@ def report(
             ]
             db.session.execute(insert(Shortage), rows)
             packs = "、".join(f"“{lines[line_no].pack_name}” × {count}" for line_no, count in short.items())
-            text = TEXT.format(number=fresh.order_id, merchant=fresh.merchant_name, packs=packs)
-            officer = people_queries.by_id(union_queries.officer_of(fresh.order_id))
-            if officer is not None:
-                people_steps.write_notices([(officer.phone, text)], key=key, now=now)
+            values = {"number": str(fresh.order_id), "merchant": fresh.merchant_name, "packs": packs}
+            thing = f"{fresh.id}:{int(now.timestamp() * 1000)}"
+            officer_id = union_queries.officer_of(fresh.order_id)
+            telling.tell([Notice("shortage.told", thing, values, person_id=officer_id)], now=now)
         audit.record("parcel.shortage", f"parcel:{fresh.id}", now=now, before=_told(before), after=_told(short))
     return fresh
 

@@ -4,17 +4,16 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 
-from kernel.clock import local
 from kernel.db import db, rows_changed, transaction
 from orders.models import Order, UnionTerms
-from people import queries as people_queries
-from people import steps as people_steps
+from orders.services.telling import until
+from people import telling
+from people.telling import Notice
 
 BEFORE = timedelta(days=1)
-TEXT = "集采订单 {number} 请在 {at} 前付款，否则库存和预算将释放。"
 
 
-def warn_due(*, key: str, now: datetime, limit: int = 100) -> int:
+def warn_due(*, now: datetime, limit: int = 100) -> int:
     """Announce, once each, the orders whose stock and budget are released within a day; return how many."""
     due = db.session.execute(
         select(Order.id, Order.expires_at, Order.submitted_by, Order.decided_by)
@@ -29,10 +28,9 @@ def warn_due(*, key: str, now: datetime, limit: int = 100) -> int:
     ).all()
     warned = 0
     for order_id, ends_at, *people in due:
-        found = [people_queries.by_id(person_id) for person_id in people if person_id is not None]
         assert ends_at is not None
-        at = f"{local(ends_at):%Y-%m-%d %H:%M}"
-        text = TEXT.format(number=order_id, at=at)
+        values = {"number": str(order_id), "until": until(ends_at)}
+        notices = [Notice("payment.due", str(order_id), values, person_id=one) for one in dict.fromkeys(people) if one]
         with transaction():
             first = rows_changed(
                 update(UnionTerms)
@@ -40,6 +38,6 @@ def warn_due(*, key: str, now: datetime, limit: int = 100) -> int:
                 .values(warned_at=now)
             )
             if first:
-                people_steps.write_notices([(one.phone, text) for one in found if one], key=key, now=now)
+                telling.tell(notices, now=now)
         warned += first
     return warned

@@ -4,8 +4,6 @@ What happened is found by looking, not by being told: whatever has no delivery y
 the hot paths know nothing of it, and a worker that was away misses nothing.
 """
 
-import hashlib
-import hmac
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -21,6 +19,7 @@ from kernel.clock import local
 from kernel.db import db, rows_changed, transaction
 from kernel.errors import Invalid, NotFound, StateConflict
 from kernel.ids import new_id, new_secret
+from kernel.outbound import signature
 from kernel.sealing import seal, unseal
 from orders.models import Order, OrderRefund, Parcel, ParcelFault, RefundPart, WebhookDelivery, WebhookEndpoint
 from orders.rules import parcel_id
@@ -43,15 +42,6 @@ def delay_after(attempts: int) -> timedelta:
     ['0:00:30', '0:02:00', '0:08:00', '1 day, 0:00:00']
     """
     return min(timedelta(seconds=30 * 4 ** (attempts - 1)), timedelta(days=1))
-
-
-def signature(secret: str, *, at: int, body: bytes) -> str:
-    """Return what signs a delivery: HMAC-SHA256 over the time and the body's very bytes.
-
-    >>> signature("s", at=1, body=b"{}") == signature("s", at=2, body=b"{}")
-    False
-    """
-    return hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
 
 
 def add(

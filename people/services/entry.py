@@ -46,6 +46,8 @@ hasher = PasswordHasher()
 # Verified where nobody has the name: the answer takes as long as for somebody who has.
 _NOBODYS_HASH = hasher.hash(secrets.token_urlsafe(16))
 TOTP, CODE_TEXT = "totp", "code"
+KEPT = timedelta(days=90)
+"""How long it can be looked up who was told what."""
 RECOVERY_CODES = 10
 
 
@@ -110,6 +112,7 @@ def ask_for_code(*, phone: str, key: str, allowed: Limits, now: datetime) -> tup
                 id=new_id(),
                 phone=number,
                 kind=CODE_TEXT,
+                event=CODE_TEXT,
                 sealed=sealed,
                 # Nobody has this phone: the same is written, and never sent.
                 status="waiting" if known else "unknown",
@@ -421,4 +424,6 @@ def forget_old(*, now: datetime) -> None:
     with transaction():
         db.session.execute(delete(SignInCode).where(SignInCode.expires_at < now))
         db.session.execute(delete(SignIn).where(or_(SignIn.expires_at < month_ago, SignIn.ended_at < month_ago)))
-        db.session.execute(delete(Message).where(Message.made_at < month_ago))
+        old_code = (Message.kind == CODE_TEXT) & (Message.made_at < month_ago)
+        old = (Message.made_at < now - KEPT) & (Message.status.not_in(("waiting", "sending", "unsure")))
+        db.session.execute(delete(Message).where(or_(old_code, old)))

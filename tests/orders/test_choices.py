@@ -11,7 +11,7 @@ from kernel import clock
 from kernel.db import db
 from orders.models import Recipient
 from orders.services import choosing
-from people import queries as people_queries
+from people import message_queries
 from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR, OTHER_OFFICER, SHIP, csrf_of
 
 PEOPLE = [
@@ -266,7 +266,7 @@ def test_a_reminder_goes_to_who_has_not_chosen_once_a_day(world):
     assert world.call(OFFICER, "POST", path).json == {"reminded": 2}
     assert world.call(OFFICER, "POST", path).json == {"reminded": 0}
     with world.app.app_context():
-        sent = people_queries.outbox(key=world.app.config["HUIGONG"].secret_key)
+        sent = message_queries.outbox(key=world.app.config["HUIGONG"].secret_key)
     links = {
         one["name"]: one["link"]
         for one in world.call(OFFICER, "GET", path.replace("reminders", "choices")).json["items"]

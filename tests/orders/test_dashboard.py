@@ -250,6 +250,7 @@ def test_each_queue_says_how_many_and_since_when(sold):
             "statements",
             "packs",
             "parcels",
+            "messages",
             "jobs",
         ),
         0,

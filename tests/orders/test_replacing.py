@@ -3,11 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+from sqlalchemy import select
+
 from kernel import clock
 from kernel.db import db
-from kernel.sealing import unseal
 from orders import queries
 from orders.rules import Line, swap
+from people import message_queries
 from people.models import Message
 from tests.factories import APPROVER, MERCHANT_A, MERCHANT_B, OFFICER, OPERATOR
 from tests.orders.test_choices import PEOPLE, choose, choosing_order, tokens
@@ -65,8 +67,10 @@ def texts(world):
     """Each text message waiting to be sent: (phone, text)."""
     with world.app.app_context():
         key = world.app.config["HUIGONG"].secret_key
-        rows = db.session.query(Message).filter_by(kind="notice")
-        return sorted((row.phone, unseal(row.sealed, key=key, purpose="code")) for row in rows)
+        about = ("choice.asked", "choice.again", "pack.replaced", "shortage.told")
+        ids = db.session.scalars(select(Message.id).where(Message.event.in_(about)))
+        rows = [message_queries.one(message_id) for message_id in ids]
+        return sorted((row.phone_now or row.phone, message_queries.whole_text(row, key)) for row in rows)
 
 
 def amounts(order):

@@ -16,6 +16,7 @@ from orders import invoices
 from orders.models import Order
 from orders.rules import Line
 from orders.services import placing, privacy, rostering, warning
+from people import message_queries
 from people import queries as people_queries
 from tests.factories import APPROVER, MERCHANT_A, MERCHANT_B, OFFICER, OPERATOR, OTHER_OFFICER
 
@@ -392,10 +393,10 @@ def test_unpaid_in_time_all_is_released_and_before_it_a_warning_is_given(world, 
     officer = world.browser(OFFICER)
     assert "付款时间不到一天" in officer.get(f"/union/orders/{number}").text
     with world.app.app_context():
-        assert [warning.warn_due(key=KEY, now=clock.now()) for _ in range(2)] == [1, 0]
-        sent = people_queries.outbox(key=KEY)
+        assert [warning.warn_due(now=clock.now()) for _ in range(2)] == [1, 0]
+        sent = message_queries.outbox(key=KEY)
     until = f"{clock.local(now + timedelta(days=7)):%Y-%m-%d}"
-    said = {(one.phone, one.text.split(":")[0][:-3]) for one in sent if one.kind == "notice"}
+    said = {(one.phone, one.text.split(":")[0][:-3]) for one in sent if "前付款，" in one.text}
     text = f"集采订单 {number} 请在 {until}"
     assert said == {("139****0001", text), ("139****0002", text)}
     monkeypatch.setattr(clock, "now", lambda: now + timedelta(days=7, minutes=1))

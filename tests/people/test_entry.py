@@ -12,7 +12,7 @@ from kernel.db import db
 from kernel.errors import RateLimited
 from people import queries
 from people.models import ApiToken, Credential, Message, SignIn, SignInCode
-from people.services import entry, messages, staff, tokens
+from people.services import entry, messages, senders, staff, tokens
 from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR, csrf_of
 
 M1 = "13800000001"
@@ -115,7 +115,7 @@ def test_an_unknown_phone_is_answered_like_a_known_one_and_nothing_is_sent(world
     with world.app.app_context():
         rows = dict(db.session.execute(select(Message.phone, Message.status)).all())
         assert rows == {M1: "waiting", "13899999999": "unknown"}
-        assert messages.deliver(messages.Outbox(), key=KEY, now=clock.now()) == 1
+        assert messages.deliver(senders.senders_of("", ""), key=KEY, now=clock.now()) == 1
 
 
 def test_codes_of_a_phone_and_tries_of_an_address_are_limited(world):
@@ -152,18 +152,19 @@ def test_counts_of_past_windows_are_dropped(world):
 
 
 class Refusing:
-    def send(self, *, phone, code):
-        raise messages.SendingFailed("HTTP 500")
+    def send(self, one):
+        raise senders.Refused("HTTP 400")
 
 
 def test_a_refused_message_is_tried_again_later_then_given_up_and_emptied(world):
     ask(world)
     now = clock.now()
     with world.app.app_context():
-        assert messages.deliver(Refusing(), key=KEY, now=now) == 0
-        assert messages.deliver(Refusing(), key=KEY, now=now) == 0, "not before its time"
+        refusing = {"sms": Refusing(), "email": Refusing()}
+        assert messages.deliver(refusing, key=KEY, now=now) == 0
+        assert messages.deliver(refusing, key=KEY, now=now) == 0, "not before its time"
         assert db.session.scalar(select(Message.tries)) == 1
-        messages.deliver(Refusing(), key=KEY, now=now + timedelta(minutes=6))
+        messages.deliver(refusing, key=KEY, now=now + timedelta(minutes=6))
         db.session.expire_all()
         row = db.session.scalar(select(Message))
         assert (row.status, row.sealed) == ("failed", "")
@@ -172,25 +173,17 @@ def test_a_refused_message_is_tried_again_later_then_given_up_and_emptied(world)
 def test_a_gateway_gets_phone_and_code_once(world, http_server):
     server = http_server(lambda path, headers, body: (200, '{"code":0}'))
     code = ask(world)
-    gateway = messages.sender_of(
+    gateway = senders.sender_of(
         f'{{"url": "{server.url}/send?to=$phone", "body": "code=$code", "headers": {{"X-Key": "k"}}, '
         '"accepted": "\\"code\\":0"}'
     )
     with world.app.app_context():
-        assert messages.deliver(gateway, key=KEY, now=clock.now()) == 1
-        assert messages.deliver(gateway, key=KEY, now=clock.now()) == 0
+        for sent in (1, 0):
+            assert messages.deliver({"sms": gateway, "email": gateway}, key=KEY, now=clock.now()) == sent
         assert db.session.scalar(select(Message.sealed)) == ""
     assert [(path, headers["X-Key"], body) for path, headers, body in server.seen] == [
         (f"/send?to={M1}", "k", f"code={code}")
     ]
-
-
-def test_a_gateway_that_says_no_is_no_success(world, http_server):
-    for answer in ((200, '{"code":1}'), (500, '{"code":0}')):
-        server = http_server(lambda path, headers, body, answer=answer: answer)
-        gateway = messages.HttpsGateway(url=server.url, body="x", accepted='"code":0')
-        with pytest.raises(messages.SendingFailed):
-            gateway.send(phone=M1, code="123456")
 
 
 def test_signing_in_changes_the_secret_and_the_old_cookie_opens_nothing(world):
