@@ -2,6 +2,11 @@
 
 import multiprocessing
 import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from gunicorn.glogging import Logger
 
 from kernel import logs
 
@@ -10,6 +15,43 @@ timeout = 60
 graceful_timeout = 30
 max_requests = 20_000
 max_requests_jitter = 2_000
-accesslog = None  # web.requests writes a line for each request, which says its route and not its address
+
+
+class logger_class(Logger):
+    """Gunicorn's own lines, without one for each request: it would name the address asked for."""
+
+    def access(self, resp, req, environ, request_time):
+        """Say nothing: web.requests does."""
+
+
 logconfig_dict = logs.config(*logs.chosen(os.environ))
 control_socket_disable = True  # it would want a home folder, and two servers of one user would share it
+
+# Where the workers count (web.metrics), each in files of its slot: a folder for each start, the same after a reload,
+# and another one for a successor that inherits our environment.
+_mine = f"huigong-{os.getpid()}-"
+if not Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")).name.startswith(_mine):
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix=_mine)
+folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+
+
+def pre_fork(server, worker):
+    """Give a worker the lowest slot that no living one has."""
+    taken = {other.slot for other in server.WORKERS.values()}
+    worker.slot = min(set(range(len(taken) + 1)) - taken)
+
+
+def post_fork(server, worker):
+    """Tell the worker its slot, before it loads the application."""
+    os.environ["HUIGONG_WORKER_SLOT"] = str(worker.slot)
+
+
+def child_exit(server, worker):
+    """Forget what a worker that is gone had open; what it counted stays."""
+    for gauge in folder.glob(f"gauge_live*_{worker.slot}.db"):
+        gauge.unlink()
+
+
+def on_exit(server):
+    """Leave nothing behind."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -65,7 +65,7 @@ from kernel.errors import NotFound
 from kernel.money import yuan
 from kernel.pictures import at_width
 from voucher import queries as voucher_queries
-from web import access, auditing, cli, health, importing, pages, problems, requests, signing
+from web import access, auditing, cli, health, importing, metrics, pages, problems, requests, signing
 from web.settings import INSTANCE, ROOT, Settings, read
 
 LANGUAGES = ("zh_CN", "en")
@@ -184,6 +184,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for page_blueprint in PAGE_BLUEPRINTS:
         app.register_blueprint(page_blueprint)
     requests.install(app)
+    metrics.install(app)
     access.install(app)
     signing.install(app)
     # flask-smorest answers HTTP errors itself unless told otherwise: ours replace its.
