@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
+import time
 from pathlib import Path
 
 from gunicorn.glogging import Logger
@@ -13,6 +15,7 @@ from kernel import logs
 workers = int(os.environ.get("WEB_CONCURRENCY", min(2 * multiprocessing.cpu_count() + 1, 9)))
 timeout = 60
 graceful_timeout = 30
+drain_seconds = int(os.environ.get("HUIGONG_DRAIN_SECONDS", "0"))
 max_requests = 20_000
 max_requests_jitter = 2_000
 
@@ -43,7 +46,7 @@ def pre_fork(server, worker):
 
 def post_fork(server, worker):
     """Tell the worker its slot, before it loads the application."""
-    os.environ["HUIGONG_WORKER_SLOT"] = str(worker.slot)
+    os.environ["WORKER_SLOT"] = str(worker.slot)
 
 
 def child_exit(server, worker):
@@ -55,3 +58,26 @@ def child_exit(server, worker):
 def on_exit(server):
     """Leave nothing behind."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def when_ready(server):
+    """Let the signal to end (TERM) be known before it is obeyed, where there is somebody to know it.
+
+    For HUIGONG_DRAIN_SECONDS readyz says that nobody more is to be sent here while whoever comes is served. A second
+    signal ends the wait, and so does a successor (USR2) that serves the same address already.
+    """
+    end_at_once = server.handle_term
+
+    def drain_then_end():
+        if not server.reexec_pid:
+            (folder / "draining").touch()
+        until = time.monotonic() + drain_seconds
+        while time.monotonic() < until and not server.reexec_pid:
+            for sig in server.wait_for_signals(timeout=0.1):
+                if sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+                    until = 0
+            server.reap_workers()
+            server.manage_workers()
+        end_at_once()
+
+    server.handle_term = drain_then_end

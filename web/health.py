@@ -1,5 +1,6 @@
 """Doors for machines: alive, ready, metrics, the API's description as a page."""
 
+import os
 from pathlib import Path
 
 import swagger_ui_bundle
@@ -35,9 +36,17 @@ def current_revision() -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+def is_draining() -> bool:
+    """Return whether this server was told to end and only serves who comes meanwhile (gunicorn.conf.py)."""
+    folder = os.environ.get(metering.FOLDER)
+    return folder is not None and os.path.exists(f"{folder}/draining")
+
+
 @bp.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """The database answers, at the current migration."""
+    """The database answers, at a migration this code works with, and nobody has told this server to end."""
+    if is_draining():
+        return {"status": "draining"}, 503
     try:
         ready = current_revision() == expected_revision()
     except SQLAlchemyError:

@@ -47,7 +47,7 @@ LATELY = timedelta(days=1)
 if FOLDER in os.environ:
     # A worker's file outlives it and is gone on with by the next of its slot: there are as many files as workers, not
     # as many as there ever were, and nothing that was counted is lost.
-    slot = os.environ.get("HUIGONG_WORKER_SLOT", f"pid{os.getpid()}")
+    slot = os.environ.get("WORKER_SLOT", f"pid{os.getpid()}")
     values.ValueClass = values.MultiProcessValue(process_identifier=lambda: slot)
 
 disable_created_metrics()

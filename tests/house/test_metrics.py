@@ -239,7 +239,7 @@ COUNTING = """
 
 def test_processes_add_up_and_a_successor_goes_on_where_its_slot_ended(tmp_path):
     def process(slot, times, *show):
-        environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "HUIGONG_WORKER_SLOT": slot}
+        environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "WORKER_SLOT": slot}
         command = [sys.executable, "-c", textwrap.dedent(COUNTING), str(times), *show]
         return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
 
