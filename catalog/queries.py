@@ -500,3 +500,8 @@ def breaches() -> list[str]:
         f" the ledger says {row.posted_a}, {row.posted_h}, {row.posted_s}"
         for row in db.session.execute(wrong)
     ]
+
+
+def held_packs() -> int:
+    """Return how many packs are held for orders that are not paid."""
+    return int(db.session.scalar(select(func.coalesce(func.sum(Stock.held), 0))) or 0)

@@ -234,8 +234,14 @@ def among(column: SQLColumnExpression[Any], values: Iterable[str]) -> ColumnElem
     return column.in_(select(each.c.value))
 
 
-def prepare_engine(engine: Engine) -> None:
-    """Set an engine's connections up: WAL and foreign keys on SQLite; a lock time-out on PostgreSQL."""
+def prepare_engine(
+    engine: Engine, *, statement_seconds: int = 0, lock_seconds: int = 20, idle_transaction_seconds: int = 0
+) -> None:
+    """Set an engine's connections up: WAL and foreign keys on SQLite; time-outs on PostgreSQL, 0 for none.
+
+    A statement that takes longer, waits longer for a lock, or a transaction that nobody goes on with: the request is
+    answered `unavailable`, and nothing of it is done.
+    """
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")
@@ -256,6 +262,9 @@ def prepare_engine(engine: Engine) -> None:
         @event.listens_for(engine, "connect")
         def _connect_postgresql(connection: Any, _record: Any) -> None:
             with connection.cursor() as cursor:
-                cursor.execute("SET lock_timeout = '20s'")
-                cursor.execute("SET timezone = 'UTC'")
+                cursor.execute(
+                    f"SET timezone = 'UTC'; SET lock_timeout = '{lock_seconds:d}s';"
+                    f" SET statement_timeout = '{statement_seconds:d}s';"
+                    f" SET idle_in_transaction_session_timeout = '{idle_transaction_seconds:d}s'"
+                )
             connection.commit()

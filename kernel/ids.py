@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import time
+from datetime import UTC, datetime  # noqa: F401 the example needs UTC
 
 _EPOCH_MS = 1_577_836_800_000  # 2020-01-01T00:00:00Z
 _RANDOM_BITS = 22
@@ -15,6 +16,15 @@ def new_id() -> int:
     of one in four million, which the primary key then refuses.
     """
     return (int(time.time() * 1000) - _EPOCH_MS) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+
+
+def first_id_at(moment: datetime) -> int:
+    """Return the smallest id that `new_id` can make at a moment: what was made since is found by the primary key.
+
+    >>> first_id_at(datetime(2020, 1, 1, 0, 0, 1, tzinfo=UTC)) == 1000 << 22
+    True
+    """
+    return (int(moment.timestamp() * 1000) - _EPOCH_MS) << _RANDOM_BITS
 
 
 def new_ids(count: int) -> range:

@@ -4,6 +4,7 @@ Everybody logs through Python's own `logging`; what is given as `extra` becomes 
 `scrub` last, the text of an error too: an error of the database may quote the row it is about.
 """
 
+import json
 import logging
 import os
 import re
@@ -21,7 +22,12 @@ LEVELS = ("debug", "info", "warning", "error")
 # PostgreSQL quotes values there: "Key (phone)=(…)", "Failing row contains (…)".
 _QUOTED_ROW = re.compile(r"DETAIL: .*|Failing row contains .*")
 # Their own DEBUG lines hold addresses and bodies of requests to others.
-_TALKATIVE = ("urllib3", "stripe", "botocore", "boto3", "s3transfer", "PIL", "fontTools")
+_TALKATIVE = ("alembic.runtime.plugins", "urllib3", "stripe", "botocore", "boto3", "s3transfer", "PIL", "fontTools")
+
+
+# Made by us, of parts that hold nothing of anybody's; looking through them again would be most of a line's cost.
+_OURS = frozenset({"at", "level", "logger", "process", "request_id", "method", "route", "status", "milliseconds"})
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def scrubbed(text: str) -> str:
@@ -36,8 +42,10 @@ def scrubbed(text: str) -> str:
 
 
 def scrub(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Scrub every text of a line."""
+    """Scrub every text of a line that may hold anything."""
     for name, value in event.items():
+        if name in _OURS:
+            continue
         if isinstance(value, str):
             event[name] = scrubbed(value)
         elif not isinstance(value, int | float | None):
@@ -63,7 +71,7 @@ def formatter(format: str) -> logging.Formatter:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         _of_request,
     ]
-    last: Processor = structlog.processors.JSONRenderer(ensure_ascii=False)
+    last: Processor = structlog.processors.JSONRenderer(serializer=lambda event, **_: _encode(event))
     if format == "text":
         last = structlog.dev.ConsoleRenderer(colors=False, timestamp_key="at", pad_event_to=0)
     return ProcessorFormatter(

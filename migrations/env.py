@@ -14,6 +14,12 @@ def run_migrations_online() -> None:
         driver = connection.connection.driver_connection
         if db.engine.dialect.name == "sqlite":
             driver.execute("PRAGMA foreign_keys=OFF")  # no effect inside a transaction, so before one
+        else:
+            # A migration may take its time over what it has, and none to get it: while it waits for a table, everybody
+            # who comes after it waits too. Who is refused tries again in a quieter moment (`huigong migrate`).
+            with driver.cursor() as cursor:
+                cursor.execute("SET statement_timeout = 0; SET lock_timeout = '5s'")
+            driver.commit()
         context.configure(
             connection=connection,
             target_metadata=db.metadata,
@@ -24,6 +30,7 @@ def run_migrations_online() -> None:
         with context.begin_transaction():
             context.run_migrations()
         connection.commit()
+        connection.detach()  # its time-outs are not a request's
         if db.engine.dialect.name == "sqlite":
             broken = driver.execute("PRAGMA foreign_key_check").fetchall()
             driver.execute("PRAGMA foreign_keys=ON")

@@ -75,6 +75,7 @@ def engine_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     )
     app = create_app(settings)
     app.config["TESTING"] = True
+    app.config["FIGURES_SECONDS"] = 0.0  # a test asks again at once
     with app.app_context():
         upgrade(directory=str(ROOT / "migrations"))
         db.engine.dispose()

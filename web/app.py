@@ -67,7 +67,21 @@ from kernel.errors import NotFound
 from kernel.money import yuan
 from kernel.pictures import at_width
 from voucher import queries as voucher_queries
-from web import access, admission, assets, auditing, cli, health, importing, looks, pages, problems, requests, signing
+from web import (
+    access,
+    admission,
+    assets,
+    auditing,
+    cli,
+    health,
+    importing,
+    looks,
+    metrics,
+    pages,
+    problems,
+    requests,
+    signing,
+)
 from web.settings import INSTANCE, ROOT, Settings, read
 
 LANGUAGES = ("zh_CN", "en")
@@ -181,7 +195,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     db.init_app(app)
     with app.app_context():
-        prepare_engine(db.engine)
+        prepare_engine(
+            db.engine,
+            statement_seconds=settings.statement_seconds,
+            lock_seconds=settings.lock_seconds,
+            idle_transaction_seconds=settings.idle_transaction_seconds,
+        )
     app.config["PROVIDERS"] = providers_of(settings)
     appcontext_pushed.connect(_use_providers, app)
     Migrate(app, db, directory=str(ROOT / "migrations"), render_as_batch=True, compare_type=True)
@@ -193,6 +212,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     for page_blueprint in PAGE_BLUEPRINTS:
         app.register_blueprint(page_blueprint)
     requests.install(app)
+    metrics.install(app)
     access.install(app)
     signing.install(app)
     assets.install(app)
@@ -210,7 +230,9 @@ def _flask_config(settings: Settings) -> dict[str, Any]:
     # What is bound to a statement is people's names, phones and addresses: an error of the database quotes none of it.
     options: dict[str, Any] = {"pool_pre_ping": False, "hide_parameters": True}
     if postgresql:
-        options |= {"pool_size": 5, "max_overflow": 5, "pool_timeout": 10}
+        options |= {"pool_size": settings.pool_size, "max_overflow": settings.pool_overflow}
+        options |= {"pool_timeout": settings.pool_seconds}
+        options |= {"connect_args": {"connect_timeout": settings.connect_seconds, "application_name": "huigong"}}
     else:
         options |= {"connect_args": {"timeout": 30}}
     return {

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -65,7 +66,11 @@ def _app() -> Flask:
     from web.app import create_app  # the factory imports this module
 
     try:
-        return create_app()
+        # What a command or a job does may take its time: a proof reads everything, and adds up between two statements.
+        # Locks are waited for as by requests.
+        settings = read()
+        patient = {"statement_seconds": 0, "idle_transaction_seconds": 10 * settings.idle_transaction_seconds}
+        return create_app(replace(settings, **patient))
     except UnsafeSetting as unsafe:
         click.echo(f"huigong: refused to start: {unsafe}", err=True)
         sys.exit(2)

@@ -1,5 +1,6 @@
 """Doors for machines: alive, ready, metrics, the API's description as a page."""
 
+import os
 from pathlib import Path
 
 import swagger_ui_bundle
@@ -7,21 +8,12 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Blueprint, Response, abort, current_app, render_template, request, send_from_directory
 from flask.typing import ResponseReturnValue
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import SQLAlchemyError
 
-from finance.gateway import queries as gateway_queries
 from kernel.db import db
+from web import metrics as metering
 from web.settings import ROOT
-
-MEANINGS = {
-    "reconcile_differences": "Differences the last reconciliation found",
-    "reconcile_ran": "When the last reconciliation ran (POSIX seconds, 0 for never)",
-    "payment_mismatches_open": "Payments and refunds that do not match and wait for a person",
-    "payment_events_waiting": "Events of payment providers that were not acted on yet",
-    "refunds_failed": "Refunds a provider could not send, waiting for a person",
-    "bank_lines_open": "Lines of bank statements waiting for a person",
-}
 
 bp = Blueprint("web", __name__)
 bp.audience = "everyone"  # type: ignore[attr-defined]
@@ -44,9 +36,17 @@ def current_revision() -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+def is_draining() -> bool:
+    """Return whether this server was told to end and only serves who comes meanwhile (gunicorn.conf.py)."""
+    folder = os.environ.get(metering.FOLDER)
+    return folder is not None and os.path.exists(f"{folder}/draining")
+
+
 @bp.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    """The database answers, at the current migration."""
+    """The database answers, at a migration this code works with, and nobody has told this server to end."""
+    if is_draining():
+        return {"status": "draining"}, 503
     try:
         ready = current_revision() == expected_revision()
     except SQLAlchemyError:
@@ -57,23 +57,9 @@ def readyz() -> ResponseReturnValue:
 @bp.get("/metrics")
 def metrics() -> ResponseReturnValue:
     """Prometheus text: for loopback, or for who has the token."""
-    token = current_app.config["HUIGONG"].metrics_token
-    allowed = (
-        request.headers.get("Authorization") == f"Bearer {token}"
-        if token
-        else (request.remote_addr or "").startswith(("127.", "::1"))
-    )
-    if not allowed:
+    if not metering.may_see(request, current_app.config["HUIGONG"].metrics_token):
         abort(403)
-    return Response(generate_latest() + _money(), content_type=CONTENT_TYPE_LATEST)
-
-
-def _money() -> bytes:
-    """What a monitor should wake somebody for, read from the database: every process tells the same."""
-    registry = CollectorRegistry()
-    for name, value in gateway_queries.figures().items():
-        Gauge(f"huigong_{name}", MEANINGS[name], registry=registry).set(value)
-    return generate_latest(registry)
+    return Response(metering.exposition(), content_type=CONTENT_TYPE_LATEST)
 
 
 @bp.get("/api/docs")

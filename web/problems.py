@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from kernel.doors import said
 from kernel.errors import DomainError, Invalid, flat
+from web import metrics
 
 log = logging.getLogger("huigong")
 
@@ -91,7 +92,7 @@ def _database(error: SQLAlchemyError) -> Response:
     Where something was to change, nobody knows at this moment whether it has: a connection may be lost between a
     commit and its answer. Whoever asks again, under the same key, is told.
     """
-    log.exception("the database did not answer")
+    log.exception("the database did not answer", extra={"why": metrics.trouble(error)})
     said = gettext("系统繁忙，请稍后重试。")
     if request.method not in ("GET", "HEAD", "OPTIONS"):
         said = gettext("系统繁忙，不确定刚才的操作是否完成。请重试一次或查看结果：同一个操作不会重复。")

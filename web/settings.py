@@ -64,6 +64,14 @@ NAMES = (
     "HUIGONG_LOG_FORMAT",
     "HUIGONG_LOG_LEVEL",
     "HUIGONG_WAIT_MILLISECONDS",
+    "HUIGONG_STATEMENT_SECONDS",
+    "HUIGONG_LOCK_SECONDS",
+    "HUIGONG_IDLE_TRANSACTION_SECONDS",
+    "HUIGONG_CONNECT_SECONDS",
+    "HUIGONG_POOL_SIZE",
+    "HUIGONG_POOL_OVERFLOW",
+    "HUIGONG_POOL_SECONDS",
+    "HUIGONG_DRAIN_SECONDS",
     "WEB_CONCURRENCY",
     "PORT",
 )
@@ -124,6 +132,14 @@ class Settings:
     log_format: str = "text"
     log_level: str = "info"
     wait_milliseconds: int = 10_000
+    statement_seconds: int = 30
+    lock_seconds: int = 20
+    idle_transaction_seconds: int = 60
+    connect_seconds: int = 5
+    pool_size: int = 5
+    pool_overflow: int = 5
+    pool_seconds: int = 10
+    drain_seconds: int = 0
 
     @property
     def production(self) -> bool:
@@ -196,6 +212,14 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         log_format=_one_of(environ, "HUIGONG_LOG_FORMAT", ("json", "text"), logs.chosen(environ)[0]),
         log_level=_one_of(environ, "HUIGONG_LOG_LEVEL", logs.LEVELS, "info"),
         wait_milliseconds=_whole(environ, "HUIGONG_WAIT_MILLISECONDS", 3000 if production else 10_000, least=0),
+        statement_seconds=_whole(environ, "HUIGONG_STATEMENT_SECONDS", 30, least=0),
+        lock_seconds=_whole(environ, "HUIGONG_LOCK_SECONDS", 20, least=1),
+        idle_transaction_seconds=_whole(environ, "HUIGONG_IDLE_TRANSACTION_SECONDS", 60, least=0),
+        connect_seconds=_whole(environ, "HUIGONG_CONNECT_SECONDS", 5, least=1),
+        pool_size=_whole(environ, "HUIGONG_POOL_SIZE", 5, least=1),
+        pool_overflow=_whole(environ, "HUIGONG_POOL_OVERFLOW", 5, least=0),
+        pool_seconds=_whole(environ, "HUIGONG_POOL_SECONDS", 10, least=1),
+        drain_seconds=_whole(environ, "HUIGONG_DRAIN_SECONDS", 0, least=0),
     )
     if production:
         _refuse_unsafe(settings, environ)

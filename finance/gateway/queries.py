@@ -11,6 +11,7 @@ from finance.gateway.models import BankLine, Mismatch, Payment, PaymentEventRow,
 from finance.gateway.rules import ARRIVED, BANK, CURRENCY, Movement
 from kernel.clock import local, start_of_day
 from kernel.db import db
+from kernel.ids import first_id_at
 
 MATCHED = ("matched", "second")
 OPEN_LINES = ("short", "over", "again", "unknown", "second")
@@ -402,3 +403,18 @@ def figures() -> dict[str, Any]:
         "refunds_failed": db.session.scalar(failed) or 0,
         "bank_lines_open": db.session.scalar(lines) or 0,
     }
+
+
+def lately(*, since: datetime) -> dict[tuple[str, str], int]:
+    """Return how many payments begun since a moment are in each state, by provider: found by the primary key."""
+    rows = db.session.execute(
+        select(Payment.provider, Payment.status, func.count())
+        .where(Payment.id >= first_id_at(since))
+        .group_by(Payment.provider, Payment.status)
+    )
+    return {(provider, status): count for provider, status, count in rows}
+
+
+def oldest_event() -> datetime | None:
+    """Return when the oldest event came that was not acted on yet."""
+    return db.session.scalar(select(func.min(PaymentEventRow.received_at)).where(PaymentEventRow.acted_at.is_(None)))
