@@ -4,7 +4,8 @@ Every figure is a ratio between two things measured one after the other, several
 the spread. Written to benchmarks/results.json too.
 
 1 place an order · 2 the rush (everybody after one pack, sold exactly out) · 3 issue · 4 a roster of 10,000 rows ·
-5 pages and lists while orders run. The limit of 1 and 2 is the service's own statements driven by pgbench.
+5 pages and lists while orders run · 6 more people than can be served, arriving whoever was answered.
+The limit of 1 and 2 is the service's own statements driven by pgbench.
 """
 
 import argparse
@@ -74,10 +75,19 @@ class Bench:
         work |= {"payable_fen": payable_fen, "count": count, "first": self.turn * 1009}
         return self.client(work, seconds=seconds, clients=CLIENTS)
 
-    def client(self, work: dict[str, Any], *, seconds: float, clients: int) -> dict[str, Any]:
+    def hunters(self, *, rate: float, seconds: float) -> dict[str, Any]:
+        """Let people arrive who want to order, so many a second, whoever is answered; return what they saw."""
+        self.turn += 1
+        work = {"name": f"b{self.turn}", "packs": self.packs[1:], "tokens": self.tokens, "campaign": fill.SLUG}
+        work |= {"payable_fen": 160_00, "first": self.turn * 1009, "rate": rate}
+        return self.client(work, seconds=seconds, clients=0, program="benchmarks.hunters")
+
+    def client(
+        self, work: dict[str, Any], *, seconds: float, clients: int, program: str = "benchmarks.client"
+    ) -> dict[str, Any]:
         """Run the load client as a process of its own."""
         asked = json.dumps({**work, "port": self.port, "seconds": seconds, "clients": clients})
-        command = [sys.executable, "-m", "benchmarks.client"]
+        command = [sys.executable, "-m", program]
         ran = subprocess.run(command, input=asked, capture_output=True, text=True, cwd=ROOT, check=True)
         seen: dict[str, Any] = json.loads(ran.stdout)
         return seen
@@ -114,6 +124,8 @@ def serving(bench: Bench) -> Iterator[None]:
         server = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
         try:
             postgres.wait_for(bench.port)
+            bench.client({"kind": "gets", "paths": ["/healthz"]}, seconds=1, clients=1)  # until the workers have begun
+            bench.orders(packs=bench.packs, payable_fen=160_00, seconds=min(3, bench.seconds))
             yield
         finally:
             server.terminate()
@@ -130,7 +142,6 @@ def accepted(seen: dict[str, Any]) -> float:
 
 def place_orders(bench: Bench, *, runs: int) -> list[Figure]:
     """Work 1: two lines from 100 packs, a voucher drawn."""
-    bench.orders(packs=bench.packs, payable_fen=160_00, seconds=min(3, bench.seconds))
     ours, limits, seen = [], [], {}
     for _ in range(runs):
         seen = bench.orders(packs=bench.packs, payable_fen=160_00, seconds=bench.seconds)
@@ -186,6 +197,43 @@ def look(bench: Bench, *, runs: int) -> list[Figure]:
     return [Figure("5 look while orders run: p99 / p50", ratios, "< 3", more)]
 
 
+def gift_hunters(bench: Bench, *, runs: int) -> list[Figure]:
+    """Work 6: twice and four times as many arrive as can be served. Raises RuntimeError where anybody's was lost."""
+    able = accepted(bench.orders(packs=bench.packs[1:], payable_fen=160_00, seconds=min(5, bench.seconds)))
+    figures = []
+    for times in (2, 4):
+        served, refused, goodput, seen = [], [], [], {}
+        for _ in range(runs):
+            before = bench.scalar("SELECT count(*) FROM orders")
+            seen = bench.hunters(rate=times * able, seconds=bench.seconds)
+            placed = bench.scalar("SELECT count(*) FROM orders") - before
+            told = seen["statuses"]
+            if set(told) - {"201", "429", "503"} or seen["lost"] or seen["without_retry_after"]:
+                raise RuntimeError(f"hunters lost or told otherwise: {seen}")
+            if told.get("201", 0) != placed:
+                raise RuntimeError(f"{placed} orders stand, {told} were told")
+            served.append(seen["p99_ms"]["201"])
+            refused.append(seen["p99_ms"].get("503", 0.0))
+            goodput.append(placed / seen["seconds"] / able)
+        more = {
+            "arrivals/s": round(times * able),
+            "p50 ms": seen["p50_ms"],
+            "answers": seen["statuses"],
+            "lost": seen["lost"],
+            "client": f"{100 * seen['cpu']:.0f} % of one core",
+        }
+        figures += [
+            Figure(f"6 hunters, {times} x what can be served: p99 ms served", served, "bounded", more),
+            Figure("  p99 ms refused (503, Retry-After)", refused, "bounded"),
+            Figure("  served a second, of what can be served", goodput, ""),
+        ]
+    with bench.app.app_context():
+        if breaches := order_queries.proof():
+            raise RuntimeError(f"after the hunters: {breaches[:3]}")
+        db.session.remove()
+    return figures
+
+
 def issue(uri: str, *, members: int, runs: int) -> list[Figure]:
     """Work 3: vouchers with their ledger to everybody, against the bare INSERT … SELECT of the same rows."""
     ratios, times = [], []
@@ -215,8 +263,10 @@ def machine() -> dict[str, Any]:
     return {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
 
 
-def run(*, members: int, seconds: float, runs: int, last: int, issue_members: int, roster_rows: int) -> list[Figure]:
-    """Measure everything."""
+def run(
+    *, works: list[int], members: int, seconds: float, runs: int, last: int, issue_members: int, roster_rows: int
+) -> list[Figure]:
+    """Measure the works asked for."""
     with tempfile.TemporaryDirectory() as temporary, postgres.server(Path(temporary) / "pg") as uri:
         url = postgres.new_database(uri, "bench")
         app = postgres.app_on(url)
@@ -225,21 +275,26 @@ def run(*, members: int, seconds: float, runs: int, last: int, issue_members: in
         tokens = fill.tokens(app)
         packs = fill.pack_ids(app)
         bench = Bench(app, url, uri, Path(temporary), tokens, packs, seconds=seconds)
+        figures: list[Figure] = []
         with serving(bench):
-            figures = place_orders(bench, runs=runs)
-            figures += rush(bench, runs=runs, last=last)
-            figures += look(bench, runs=runs)
+            figures += place_orders(bench, runs=runs) if 1 in works else []
+            figures += rush(bench, runs=runs, last=last) if 2 in works else []
+            figures += look(bench, runs=runs) if 5 in works else []
+            figures += gift_hunters(bench, runs=runs) if 6 in works else []
         with app.app_context():
             db.session.remove()
             db.engine.dispose()
-        figures += issue(uri, members=issue_members, runs=min(runs, 3))
-        figures += [Figure(*row) for row in rosters.measure(uri, rows=roster_rows, runs=runs)]
+        if 3 in works:
+            figures += issue(uri, members=issue_members, runs=min(runs, 3))
+        if 4 in works:
+            figures += [Figure(*row) for row in rosters.measure(uri, rows=roster_rows, runs=runs)]
     return figures
 
 
 def main() -> None:
     """Measure, print the table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--works", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6], help="which works (default: all)")
     parser.add_argument("--members", type=int, default=50_000)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--runs", type=int, default=5)
