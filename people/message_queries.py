@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, or_, select
+from sqlalchemy import Row, Select, and_, case, func, or_, select
 
 from kernel.db import db
 from kernel.paging import Page, page_of
@@ -13,7 +13,7 @@ from kernel.sealing import unseal
 from people import texts
 from people.models import MESSAGE_STATES, Contact, Message, MessageTemplate, Person
 from people.rules import masked
-from people.telling import EMAIL, SEALED_FOR
+from people.telling import CODE, EMAIL, SEALED_FOR
 from people.texts import KINDS, Kind
 
 MessageRow = Row[Any]
@@ -75,6 +75,17 @@ def counts() -> dict[str, int]:
     asked = select(Message.status, func.count()).where(Message.status.in_(("waiting", "unsure", "failed")))
     found = {status: count for status, count in db.session.execute(asked.group_by(Message.status))}
     return {status: found.get(status, 0) for status in ("waiting", "unsure", "failed")}
+
+
+def overdue(*, now: datetime) -> tuple[int, datetime | None]:
+    """Return how many messages could go by now and have not, and since when the first one-time code of them waits.
+
+    A code goes first and at once; the others may wait for the end of the quiet hours, and for one another.
+    """
+    code = case((Message.kind == CODE, Message.send_at))
+    asked = select(func.count(), func.min(code)).where(Message.status == "waiting", Message.send_at <= now)
+    count, oldest = db.session.execute(asked).one()
+    return count, oldest
 
 
 def unsure_since() -> tuple[int, datetime | None]:

@@ -435,10 +435,3 @@ def members_by_phone(phones: Iterable[str]) -> dict[str, int]:
 def honours(kind: str) -> Sequence[Honour]:
     """Return an honour roll (376 model workers)."""
     return db.session.scalars(select(Honour).where(Honour.kind == kind).order_by(Honour.id)).all()
-
-
-def messages_waiting(*, now: datetime) -> tuple[int, datetime | None]:
-    """Return how many text messages should have gone by now and have not, and since when the first of them waits."""
-    waiting = select(func.count(), func.min(Message.send_at)).where(Message.status == "waiting", Message.send_at <= now)
-    count, oldest = db.session.execute(waiting).one()
-    return count, oldest

@@ -19,7 +19,7 @@ from kernel.sealing import seal
 from people.models import Contact, Member, Message, SeatRow
 from people.texts import KINDS
 
-NOTICE = "notice"  # a message that is no one-time code
+CODE, NOTICE = "code", "notice"  # a one-time code, and a message that is none
 SEALED_FOR = "code"
 SMS, EMAIL = "sms", "email"
 

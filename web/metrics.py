@@ -35,7 +35,7 @@ from finance.gateway import queries as gateway_queries
 from kernel import clock, jobs
 from kernel.db import db
 from orders.queries import figures
-from people import queries as people_queries
+from people import message_queries
 
 log = logging.getLogger("huigong")
 
@@ -251,9 +251,11 @@ def _jobs(now: datetime) -> Iterator[Metric]:
 
 
 def _messages(now: datetime) -> Iterator[Metric]:
-    count, oldest = people_queries.messages_waiting(now=now)
-    yield _gauge("messages_waiting", "Text messages that should have gone and have not", count)
-    yield _gauge("message_age_seconds", "How long the oldest of them waits", _age(oldest, now))
+    count, oldest = message_queries.overdue(now=now)
+    yield _gauge("messages_waiting", "Messages that could go by now and have not", count)
+    yield _gauge("message_age_seconds", "How long the oldest one-time code waits that has not gone", _age(oldest, now))
+    unsure, _ = message_queries.unsure_since()
+    yield _gauge("messages_unsure", "Messages of which nobody knows whether they arrived, waiting for a person", unsure)
 
 
 def _proofs(now: datetime) -> Iterator[Metric]:

@@ -23,11 +23,10 @@ from people import texts
 from people.message_queries import MessageRow
 from people.models import Message
 from people.services.senders import Envelope, Outbox, Refused, Sender, Unsure
-from people.telling import EMAIL, SMS
+from people.telling import CODE, EMAIL, SMS
 
 log = logging.getLogger("huigong.messages")
 
-CODE = "code"
 CODE_TRIES, NOTICE_TRIES = 4, 8
 CODE_GIVES_UP = timedelta(minutes=5)  # a code is of no use later
 NOTICE_GIVES_UP = timedelta(days=3)
