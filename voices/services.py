@@ -1,6 +1,6 @@
 """Announcing, answering, publishing and moderating: one transaction each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from kernel.db import db, rows_changed, transaction
 from kernel.errors import Invalid, NotFound, StateConflict
 from kernel.ids import new_id
 from voices.models import Announcement, Question, Rating
+from voices.queries import QuestionView
 from voices.rules import MODERATION
 
 MERCHANT, OPERATOR = "merchant", "operator"
@@ -82,6 +83,25 @@ def answer(*, question_id: int | None, merchant_id: int | None, words: str, acto
         if answered == 0:
             raise StateConflict("这个问题已经有人回答了。")
         audit.record("question.answer", f"question:{row.id}", actor_id=actor_id, now=now, after={"as": role})
+
+
+def see_answers(questions: Iterable[QuestionView], *, member_id: int | None, now: datetime) -> None:
+    """Note that a member has seen the answers to their questions; where nothing of it is news, write nothing."""
+    news = [one.id for one in questions if one.is_news]
+    if not news:
+        return
+    with transaction():
+        db.session.execute(
+            update(Question)
+            .where(
+                Question.id.in_(news),
+                Question.member_id == member_id,
+                Question.answered_at.is_not(None),
+                Question.seen_at.is_(None),
+            )
+            .values(seen_at=now),
+            execution_options={"synchronize_session": False},
+        )
 
 
 def _question(question_id: int | None, *, merchant_id: int | None) -> Question:

@@ -15,6 +15,7 @@ from orders.models import Order, Parcel
 from orders.queries import refunds as refund_queries
 from orders.summary_models import ProofRun
 from people import queries as people_queries
+from voices import queries as voice_queries
 
 PROOF_JOB = "proof"  # the kind of job that runs one
 
@@ -41,6 +42,7 @@ def queues(*, ship_seconds: int, now: datetime) -> list[Queue]:
         "statements": settlement_queries.disputed_since(),
         "packs": catalog_queries.waiting_since(),
         "parcels": _overdue(now - timedelta(seconds=ship_seconds)),
+        **voice_queries.waiting_since(now=now),
         "jobs": jobs.failed_since(),
     }
     return [Queue(name, count, oldest) for name, (count, oldest) in found.items()]
