@@ -1,7 +1,6 @@
 """An operator's dashboard of a campaign, with pictures, the rows behind each figure, and files of each."""
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -19,11 +18,11 @@ from orders import charts
 from orders.queries import dashboard as queries
 from orders.queries.dashboard import CHANNELS, Assisted, Behind, Dashboard, Wanted, percent
 from orders.services import summing, targets
+from orders.services.summing import FRESH
 from people import queries as people_queries
 
 bp = PageBlueprint("dashboard", __name__, audience="operator", url_prefix="/admin/campaigns/<slug>")
 
-FRESH = timedelta(seconds=30)  # a page that would be older brings the summaries up to date first
 PICTURES = ("days", "tiers", "merchants", "regions", "channels", "unions", "budget", "vouchers")
 FILTER = {"days": "day", "tiers": "tier", "merchants": "merchant", "regions": "region", "channels": "channel"}
 
@@ -88,13 +87,9 @@ def home(slug: str) -> ResponseReturnValue:
         regions=sorted({one.region for one in found.merchants.values()}),
         payments=gateway_queries.for_a_person(),
         share=percent(found.assisted_fen, found.whole.net_fen),
-        age=_age(found.book.as_of),
+        age=summing.age_of(found.book, now=clock.now()),
         now=clock.now(),
     )
-
-
-def _age(as_of: Any) -> int | None:
-    return None if as_of is None else max(0, int((clock.now() - as_of).total_seconds()))
 
 
 def _filters() -> dict[str, str]:
@@ -429,7 +424,7 @@ def _assisted_page(slug: str, union_id: str | None, problem: str | None) -> str:
         share=percent(found.assisted_fen, found.net_fen),
         problem=problem,
         percent=request.form.get("percent", found.target),
-        age=_age(found.book.as_of),
+        age=summing.age_of(found.book, now=clock.now()),
     )
 
 

@@ -17,7 +17,7 @@ from orders import searching
 from orders.api.voices import count_words
 from orders.services import voicing
 from orders.views_member import pack_page
-from voices import queries, schemas
+from voices import queries, schemas, services
 
 search_page = PageBlueprint("search", __name__, audience="everyone")
 member = PageBlueprint("asking", __name__, audience="member")
@@ -38,6 +38,7 @@ def own() -> ResponseReturnValue:
     """Own questions and their answers."""
     before = decode_cursor(request.args.get("cursor"))
     page = queries.questions_of_member(who().member_id, limit=20, before=before, now=clock.now())
+    services.see_answers(page.items, member_id=who().member_id, now=clock.now())
     return render_template("member/questions.html", page=page)
 
 
@@ -51,10 +52,12 @@ def _words_page(number: str, *, form: Any = None, errors: Any = None, status: in
     """Show it; `form` is a question or a rating that was not taken, `errors` why."""
     now = clock.now()
     found = order_queries.order_of_member(number, member_id=who().member_id, now=now)
+    questions = queries.questions_of_member(who().member_id, order_id=found.id, limit=50, now=now).items
+    services.see_answers(questions, member_id=who().member_id, now=now)
     page = render_template(
         "member/order_words.html",
         order=found,
-        questions=queries.questions_of_member(who().member_id, order_id=found.id, limit=50, now=now).items,
+        questions=questions,
         ratings=queries.ratings_by_pack(who().member_id, [line.pack_id for line in found.lines]),
         answer_hours=max(1, _answer_seconds() // 3600),
         form=form or {},

@@ -34,13 +34,15 @@ class Question(Base):
     """提问: what a member asks about a pack or about an own order, answered by its merchant or an operator by `due_at`.
 
     Without a merchant it is the operators' to answer. `once` makes the same words about the same thing one question.
-    Only what was asked about a pack and answered may be shown to everybody, without who asked.
+    Only what was asked about a pack and answered may be shown to everybody, without who asked. `seen_at` is when who
+    asked saw the answer; until then their pages say that there is one.
     """
 
     __tablename__ = "questions"
     __table_args__ = (
         CheckConstraint("(pack_id IS NULL) <> (order_id IS NULL)", name="about_one_thing"),
         CheckConstraint("(answer IS NULL) = (answered_at IS NULL)", name="answered"),
+        CheckConstraint("seen_at IS NULL OR answered_at IS NOT NULL", name="seen"),
         CheckConstraint("published_at IS NULL OR (answer IS NOT NULL AND pack_id IS NOT NULL)", name="published"),
         CheckConstraint("answered_as IN ('merchant', 'operator')", name="answered_as"),
         Index("ix_questions_merchant_id", "merchant_id", "id"),
@@ -64,6 +66,7 @@ class Question(Base):
     answered_by: Mapped[int | None] = mapped_column(ForeignKey("people.id"))
     answered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     published_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Rating(Base):

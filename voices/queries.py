@@ -17,7 +17,10 @@ from voices.rules import is_overdue
 
 @dataclass(frozen=True)
 class QuestionView:
-    """A question as those who may read it see it; who asked is not part of it."""
+    """A question as those who may read it see it; who asked is not part of it.
+
+    `overdue`: it waits past its promise. `is_news`: answered, and who asked has not seen it.
+    """
 
     id: int
     pack_id: int | None
@@ -33,11 +36,19 @@ class QuestionView:
     answered_at: datetime | None
     published_at: datetime | None
     overdue: bool
+    is_news: bool = False
 
     @property
     def order_number(self) -> str | None:
         """订单号, where it is about an order."""
         return None if self.order_id is None else str(self.order_id)
+
+    @property
+    def late_seconds(self) -> int:
+        """By how much it was answered after the promise; 0 where it was in time, or is not answered."""
+        if self.answered_at is None or self.answered_at <= self.due_at:
+            return 0
+        return int((self.answered_at - self.due_at).total_seconds())
 
     @property
     def is_published(self) -> bool:
@@ -122,6 +133,7 @@ def _questions(query: Select[tuple[Question]], *, now: datetime) -> list[Questio
                 answered_at=row.answered_at,
                 published_at=row.published_at,
                 overdue=is_overdue(row.due_at, row.answered_at, now=now),
+                is_news=row.answered_at is not None and row.seen_at is None,
             )
         )
     return views
@@ -173,12 +185,14 @@ def questions_to(
 ) -> Page[QuestionView]:
     """Return the questions to a merchant, or (None) all, the newest first.
 
-    `status` may be 'open', 'overdue' or 'answered'.
+    `status` may be 'open', 'overdue', 'answered' or 'late' (answered, but after the promise).
     """
     query = select(Question)
     if merchant_id is not None:
         query = query.where(Question.merchant_id == merchant_id)
-    if status == "answered":
+    if status == "late":
+        query = query.where(Question.answered_at > Question.due_at)
+    elif status == "answered":
         query = query.where(Question.answered_at.is_not(None))
     elif status in ("open", "overdue"):
         query = query.where(Question.answered_at.is_(None))
@@ -194,6 +208,40 @@ def count_open(merchant_id: int | None = None, *, now: datetime) -> tuple[int, i
         query = query.where(Question.merchant_id == merchant_id)
     count, overdue = db.session.execute(query).one()
     return int(count), int(overdue)
+
+
+def count_news(member_id: int) -> int:
+    """Return how many of a member's questions were answered and not seen since."""
+    news = (Question.member_id == member_id, Question.answered_at.is_not(None), Question.seen_at.is_(None))
+    return db.session.scalar(select(func.count()).where(*news)) or 0
+
+
+def count_late(merchant_id: int | None = None, *, since: datetime) -> int:
+    """Return how many questions (to a merchant, or all) were answered since then, but after the promise."""
+    query = select(func.count()).where(Question.answered_at >= since, Question.answered_at > Question.due_at)
+    if merchant_id is not None:
+        query = query.where(Question.merchant_id == merchant_id)
+    return db.session.scalar(query) or 0
+
+
+def waiting_since(*, now: datetime) -> dict[str, tuple[int, datetime | None]]:
+    """Return what waits for an operator, how much of each and since when.
+
+    `questions`: asked of the union itself. `late_answers`: merchants' past their promise, to be urged. `words`: of
+    ratings, to be looked at.
+    """
+    late = (Question.merchant_id.is_not(None), Question.due_at <= now)
+    to_us = Question.merchant_id.is_(None)
+    row = db.session.execute(
+        select(
+            func.count().filter(to_us),
+            func.min(Question.asked_at).filter(to_us),
+            func.count().filter(*late),
+            func.min(Question.due_at).filter(*late),
+        ).where(Question.answered_at.is_(None))
+    ).one()
+    words = db.session.execute(select(func.count(), func.min(Rating.rated_at)).where(Rating.status == "waiting")).one()
+    return {"questions": (row[0], row[1]), "late_answers": (row[2], row[3]), "words": (words[0], words[1])}
 
 
 def _ratings(query: Select[tuple[Rating]], *, limit: int, before: int | None) -> Page[RatingView]:

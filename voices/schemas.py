@@ -83,7 +83,7 @@ class Question(PublicQuestion):
 class QuestionArgs(PageArgs):
     """Which questions."""
 
-    status = fields.String(load_default=None, validate=OneOf(("open", "overdue", "answered")))
+    status = fields.String(load_default=None, validate=OneOf(("open", "overdue", "answered", "late")))
 
 
 class Ask(Base):

@@ -1,6 +1,6 @@
 """Announcing, answering, publishing and moderating: one transaction each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from kernel.ids import new_id
 from people import telling
 from people.telling import Notice
 from voices.models import Announcement, Question, Rating
+from voices.queries import QuestionView
 from voices.rules import MODERATION
 
 MERCHANT, OPERATOR = "merchant", "operator"
@@ -87,6 +88,25 @@ def answer(*, question_id: int | None, merchant_id: int | None, words: str, acto
         told = Notice("question.answered", str(row.id), {"question": row.words[:40]}, person_id=person_id)
         telling.tell([told], now=now)
         audit.record("question.answer", f"question:{row.id}", actor_id=actor_id, now=now, after={"as": role})
+
+
+def see_answers(questions: Iterable[QuestionView], *, member_id: int | None, now: datetime) -> None:
+    """Note that a member has seen the answers to their questions; where nothing of it is news, write nothing."""
+    news = [one.id for one in questions if one.is_news]
+    if not news:
+        return
+    with transaction():
+        db.session.execute(
+            update(Question)
+            .where(
+                Question.id.in_(news),
+                Question.member_id == member_id,
+                Question.answered_at.is_not(None),
+                Question.seen_at.is_(None),
+            )
+            .values(seen_at=now),
+            execution_options={"synchronize_session": False},
+        )
 
 
 def _question(question_id: int | None, *, merchant_id: int | None) -> Question:

@@ -22,7 +22,8 @@ everyone = PageBlueprint("voices", __name__, audience="everyone")
 merchant = PageBlueprint("merchant_questions", __name__, audience="merchant", url_prefix="/merchant/questions")
 operator = PageBlueprint("desk", __name__, audience="operator", url_prefix="/admin")
 
-STATUSES = ("open", "overdue", "answered")
+STATUSES = ("open", "overdue", "answered", "late")
+LATE_DAYS = 30  # over how many days late answers are counted
 
 
 @everyone.get("/announcements")
@@ -68,6 +69,8 @@ def _desk(merchant_id: int | None, form: Any = None, errors: Any = None, status:
         chosen=_status() or "all",
         statuses=STATUSES,
         counts=queries.count_open(merchant_id, now=clock.now()),
+        late=queries.count_late(merchant_id, since=clock.now() - timedelta(days=LATE_DAYS)),
+        late_days=LATE_DAYS,
         is_operator=merchant_id is None,
         base="desk" if merchant_id is None else "merchant_questions",
         form=form or {},

@@ -66,6 +66,7 @@ from kernel.db import db, prepare_engine
 from kernel.errors import NotFound
 from kernel.money import yuan
 from kernel.pictures import at_width
+from voices import queries as voice_queries
 from voucher import queries as voucher_queries
 from web import (
     access,
@@ -300,10 +301,17 @@ def _local_time(moment: datetime | None) -> str:
     return format_datetime(local(moment), gettext("MMMd日 HH:mm"), locale=get_locale())
 
 
+def _news() -> int:
+    """How many of a member's own questions were answered since they looked; looked up by the page that shows it."""
+    identity = g.get("identity")
+    return voice_queries.count_news(identity.member_id) if identity is not None and identity.member_id else 0
+
+
 def _for_templates() -> dict[str, Any]:
     return {
         "yuan": yuan,
         "who": g.get("identity"),
+        "news": _news,
         "locale": str(get_locale()),
         "local_time": _local_time,
         "picture_path": picture_path,

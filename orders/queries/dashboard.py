@@ -6,7 +6,7 @@ at full price; `net_fen` is what was kept.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -136,7 +136,6 @@ class Dashboard:
 
     campaign: CampaignView
     book: Book
-    target: int
     wanted: Wanted
     groups: Mapping[str, Sequence[Group]]
     total: Group
@@ -145,10 +144,11 @@ class Dashboard:
     vouchers: Mapping[str, int]
     unions: Sequence[UnionRow]
     burn: Burn
-    risks: Sequence[Mapping[str, Any]]
-    overdue: Sequence[Row[Any]]
-    waiting: Mapping[str, int]
-    merchants: Mapping[int, Any] = field(default_factory=dict)
+    merchants: Mapping[int, Any]
+    target: int = summaries.DEFAULT_TARGET
+    risks: Sequence[Mapping[str, Any]] = ()
+    overdue: Sequence[Row[Any]] = ()
+    waiting: Mapping[str, int] = field(default_factory=dict)
 
 
 def percent(part: int, whole: int) -> int:
@@ -162,6 +162,21 @@ def percent(part: int, whole: int) -> int:
 
 def look(slug: str, wanted: Wanted, *, ship_seconds: int, now: datetime) -> Dashboard:
     """Return a campaign's dashboard. Raises NotFound."""
+    found = summed(slug, wanted, unions=True, now=now)
+    return replace(
+        found,
+        target=summaries.target(found.campaign.id),
+        risks=_risks(found.campaign, found.book, now=now),
+        overdue=_overdue(found.merchants, now - timedelta(seconds=ship_seconds)),
+        waiting=_waiting(found.campaign.id, now=now),
+    )
+
+
+def summed(slug: str, wanted: Wanted, *, unions: bool = False, now: datetime) -> Dashboard:
+    """Return a campaign's dashboard without what is counted where it waits: summaries alone, by union if asked.
+
+    Raises NotFound.
+    """
     campaign = voucher_queries.campaign(slug, now=now)
     book = summaries.book()
     merchants = {one.id: one for one in people_queries.merchants()}
@@ -172,18 +187,14 @@ def look(slug: str, wanted: Wanted, *, ship_seconds: int, now: datetime) -> Dash
     return Dashboard(
         campaign=campaign,
         book=book,
-        target=summaries.target(campaign.id),
         wanted=wanted,
         groups=groups,
         total=total,
         whole=whole,
         assisted_fen=assisted_fen,
         vouchers=_totals(vouchers),
-        unions=_unions(vouchers, summaries.union_sales(book.id, campaign.id), merchants),
+        unions=_unions(vouchers, summaries.union_sales(book.id, campaign.id), merchants) if unions else (),
         burn=_burn(cells, campaign, now=now),
-        risks=_risks(campaign, book, now=now),
-        overdue=_overdue(merchants, now - timedelta(seconds=ship_seconds)),
-        waiting=_waiting(campaign.id, now=now),
         merchants=merchants,
     )
 

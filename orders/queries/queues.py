@@ -16,6 +16,7 @@ from orders.queries import refunds as refund_queries
 from orders.summary_models import ProofRun
 from people import message_queries
 from people import queries as people_queries
+from voices import queries as voice_queries
 
 PROOF_JOB = "proof"  # the kind of job that runs one
 
@@ -43,6 +44,7 @@ def queues(*, ship_seconds: int, now: datetime) -> list[Queue]:
         "packs": catalog_queries.waiting_since(),
         "parcels": _overdue(now - timedelta(seconds=ship_seconds)),
         "messages": message_queries.unsure_since(),
+        **voice_queries.waiting_since(now=now),
         "jobs": jobs.failed_since(),
     }
     return [Queue(name, count, oldest) for name, (count, oldest) in found.items()]

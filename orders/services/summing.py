@@ -21,6 +21,7 @@ from kernel.clock import local
 from kernel.db import db, rows_changed, transaction
 from kernel.ids import new_id
 from orders.models import Order, OrderLine, RefundLine
+from orders.queries.summaries import Book
 from orders.rules import UNION_BUYER, give_back
 from orders.summary_models import (
     MEASURES,
@@ -35,6 +36,7 @@ from people import queries as people_queries
 from voucher import queries as voucher_queries
 
 CHUNK = 20_000  # postings read at once
+FRESH = timedelta(seconds=30)  # a page that would be older brings the summaries up to date first
 EVERY = timedelta(seconds=5)  # how often the worker looks
 ANEW_HOUR = 3  # in Asia/Shanghai: the books are counted anew each night
 _CELLS = (SalesDay, OrderDay, UnionSales, VoucherSums)
@@ -89,6 +91,11 @@ def keep_fresh(*, within: timedelta, now: datetime) -> None:
     as_of = db.session.scalar(select(SummaryBook.as_of).where(SummaryBook.is_current))
     if as_of is None or now - as_of > within:
         advance(now=now, seconds=0.5, patience=0.2)
+
+
+def age_of(book: Book, *, now: datetime) -> int | None:
+    """Return how old what a page shows is, in seconds; None where nothing was counted yet."""
+    return None if book.as_of is None else max(0, int((now - book.as_of).total_seconds()))
 
 
 def advance(*, now: datetime, seconds: float = 1.0, patience: float = 1.0) -> bool:

@@ -10,6 +10,7 @@ from catalog import queries as catalog_queries
 from kernel import clock
 from kernel.db import db
 from orders import queries as order_queries
+from orders.queries import queues
 from orders.services import privacy
 from tests.factories import MERCHANT_A, MERCHANT_B, OPERATOR, csrf_of
 from voices import queries
@@ -261,6 +262,68 @@ def test_a_question_past_its_promise_is_marked(world):
     assert "已超时" in world.browser(MERCHANT_A).get("/merchant/questions/").text
     world.call(OPERATOR, "POST", f"/admin/questions/{number}/answer", {"answer": "十月"})
     assert world.call(OPERATOR, "GET", "/admin/questions?status=overdue").json["items"] == []
+
+
+def test_who_asked_is_told_of_an_answer_until_they_have_seen_it(world):
+    number = world.place(M1, ("A150", 1)).json["number"]
+    on_pack = ask(world, M1, "几月到期？").json["id"]
+    on_order = world.call(M1, "POST", f"/orders/{number}/questions", {"question": "发票？"}).json["id"]
+    client, other = world.browser(M1), world.browser(M2)
+    assert "新答复" not in client.get("/").text
+    for one in (on_pack, on_order):
+        world.call(OPERATOR, "POST", f"/admin/questions/{one}/answer", {"answer": "好"})
+    assert "您的提问有 2 个新答复" in client.get("/").text
+    assert "新答复" not in other.get("/").text
+    assert "新答复" not in world.app.test_client().get("/").text
+    # Looking at one order's page shows its own answer, and no other is news less for it.
+    assert client.get(f"/orders/{number}/words").text.count('<span class="tag">新答复</span>') == 1
+    assert "您的提问有 1 个新答复" in client.get("/cart").text
+    page = client.get("/questions").text
+    assert page.count('<span class="tag">新答复</span>') == 1
+    assert "个新答复" not in page
+    assert "新答复" not in client.get("/questions").text
+    with world.app.app_context():
+        assert {row.seen_at is not None for row in db.session.scalars(select(Question))} == {True}
+    # An operator or a merchant who looks at it takes nobody's news away.
+    third = ask(world, M1, "还有吗？").json["id"]
+    world.browser(OPERATOR).get("/admin/questions?status=answered")
+    world.call(MERCHANT_A, "POST", f"/merchant/questions/{third}/answer", {"answer": "有"})
+    assert "新答复" not in world.browser(MERCHANT_A).get("/merchant/questions/?status=answered").text
+    assert "您的提问有 1 个新答复" in client.get("/").text
+
+
+def test_what_waits_for_an_answer_stands_in_the_operators_queues_and_late_answers_are_counted(world):
+    def waiting():
+        with world.app.app_context():
+            found = queues.queues(ship_seconds=3600, now=clock.now())
+            names = ("questions", "late_answers", "words")
+            return {one.name: (one.count, one.oldest is not None) for one in found if one.name in names}
+
+    assert waiting() == {"questions": (0, False), "late_answers": (0, False), "words": (0, False)}
+    number = received(world, M1, ("A150", 1))
+    to_merchant = ask(world, M1, "几月到期？").json["id"]
+    world.call(M1, "POST", f"/orders/{number}/questions", {"question": "发票？"})
+    rate(world, M1, number, 4, "不错")
+    assert waiting() == {"questions": (1, True), "late_answers": (0, False), "words": (1, True)}
+    with world.app.app_context():
+        db.session.execute(update(Question).values(due_at=clock.now() - timedelta(hours=5)))
+        db.session.commit()
+    assert waiting()["late_answers"] == (1, True)
+    operator = world.browser(OPERATOR)
+    page = operator.get("/admin/queues").text
+    for title in ("问工会的问题 · 1", "商户答复超时的问题 · 1", "待审核的评价 · 1"):
+        assert title in page
+    assert "晚于承诺" not in operator.get("/admin/questions").text
+    world.call(MERCHANT_A, "POST", f"/merchant/questions/{to_merchant}/answer", {"answer": "十月"})
+    assert waiting()["late_answers"] == (0, False)
+    desk = operator.get("/admin/questions?status=late").text
+    assert "近 30 天有 1 个答复晚于承诺" in desk
+    assert "晚了5 小时" in desk
+    assert "近 30 天有 1 个答复晚于承诺" in world.browser(MERCHANT_A).get("/merchant/questions/").text
+    assert "晚于承诺" not in world.browser(MERCHANT_B).get("/merchant/questions/").text
+    late = world.call(OPERATOR, "GET", "/admin/questions?status=late").json["items"]
+    assert [one["id"] for one in late] == [to_merchant]
+    assert "晚了" not in world.browser(M1).get("/questions").text
 
 
 def test_two_answers_at_once_are_one(world):
