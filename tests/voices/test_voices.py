@@ -282,13 +282,18 @@ def test_who_asked_is_told_of_an_answer_until_they_have_seen_it(world):
     assert page.count('<span class="tag">新答复</span>') == 1
     assert "个新答复" not in page
     assert "新答复" not in client.get("/questions").text
+    world.call(OPERATOR, "POST", f"/admin/questions/{on_pack}/publish", {"published": True})
     with world.app.app_context():
         assert {row.seen_at is not None for row in db.session.scalars(select(Question))} == {True}
-    # An operator or a merchant who looks at it takes nobody's news away.
+    # An operator, a merchant or a stranger who looks at it takes nobody's news away, and it is no news to them.
     third = ask(world, M1, "还有吗？").json["id"]
     world.browser(OPERATOR).get("/admin/questions?status=answered")
     world.call(MERCHANT_A, "POST", f"/merchant/questions/{third}/answer", {"answer": "有"})
     assert "新答复" not in world.browser(MERCHANT_A).get("/merchant/questions/?status=answered").text
+    world.call(OPERATOR, "POST", f"/admin/questions/{third}/publish", {"published": True})
+    public = world.app.test_client().get(f"/packs/{world.packs['A150']}").text
+    assert "还有吗？" in public
+    assert "新答复" not in public
     assert "您的提问有 1 个新答复" in client.get("/").text
 
 
@@ -318,7 +323,7 @@ def test_what_waits_for_an_answer_stands_in_the_operators_queues_and_late_answer
     assert waiting()["late_answers"] == (0, False)
     desk = operator.get("/admin/questions?status=late").text
     assert "近 30 天有 1 个答复晚于承诺" in desk
-    assert "晚了5 小时" in desk
+    assert "晚了 5 小时" in desk
     assert "近 30 天有 1 个答复晚于承诺" in world.browser(MERCHANT_A).get("/merchant/questions/").text
     assert "晚于承诺" not in world.browser(MERCHANT_B).get("/merchant/questions/").text
     late = world.call(OPERATOR, "GET", "/admin/questions?status=late").json["items"]
