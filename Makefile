@@ -10,6 +10,7 @@ TRANSLATED := web/translations/en/LC_MESSAGES/messages
 ROOMS := kernel people finance voucher catalog voices orders web
 
 .venv/.installed: requirements.lock pyproject.toml
+	@echo "Installing into .venv: one to three minutes the first time."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

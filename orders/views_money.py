@@ -46,7 +46,7 @@ def _transfers_page(form: Any, problem: str | None, status: int = 200, faults: A
     found = queries.orders_by_id(
         (one.order_id for one in [*waiting, *named.values()] if one.order_id is not None), now=clock.now()
     )
-    unions = {union.id: union.name for union in people_queries.unions()}
+    unions = {union.id: union for union in people_queries.unions()}
     page = render_template(
         "operator/transfers.html",
         waiting=waiting,

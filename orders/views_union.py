@@ -65,6 +65,7 @@ def home() -> ResponseReturnValue:
         now=clock.now(),
         key=secrets.token_urlsafe(18),
         may_order=OFFICER in who().roles,
+        may_decide=APPROVER in who().roles,
     )
 
 

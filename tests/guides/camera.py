@@ -44,7 +44,7 @@ FIRST_DAY = datetime.fromisoformat("2027-01-07T09:30:00+08:00")
 def translations() -> dict[str, str]:
     """Return the English of every text of the pages."""
     with CATALOGUE.open("rb") as file:
-        return {str(message.id): str(message.string) for message in read_po(file) if message.id}
+        return {str(message.id): str(message.string) for message in read_po(file) if message.id and not message.context}
 
 
 def words(text: str, language: str) -> str:

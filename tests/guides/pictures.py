@@ -1,6 +1,7 @@
 """Take the guides' pictures: `make pictures`. Each walk is the guide of its audience, done in Chromium."""
 
 import io
+import re
 import sys
 
 import xlsxwriter
@@ -9,7 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.guides.camera import DESK, LANGUAGES, PHONE, PICTURES, Camera, camera
 
 MEMBER, OFFICER, APPROVER = "13800000001", "13900000001", "13900000002"
-MERCHANT, OPERATOR = "13700000001", "13600000001"
+MERCHANT, OPERATOR, STATION = "13700000001", "13600000001", "13500000001"
 
 
 def sheet(*rows: list[str]) -> dict[str, object]:
@@ -39,7 +40,8 @@ def member(take: Camera) -> None:
     take.press(page, "提交订单 %(amount)s")
     take.keep(page, "member-order")
     take.press(page, "去付款 %(amount)s")
-    take.press(page, "付款")
+    page.locator("[value=pay]").click()
+    page.wait_for_load_state("load")
     order = page.url
     take.go(page, "/vouchers")
     take.keep(page, "member-vouchers")
@@ -49,11 +51,14 @@ def member(take: Camera) -> None:
     take.press(page, "放入购物车")
     take.press(page, "去下单")
     page.get_by_label(take.words("自提点领取")).check()
-    page.locator("#station_id").select_option(index=1)
+    stations = page.locator("#station_id")
+    place = stations.locator("option").filter(has_text=re.compile("区职工服务中心|District Service Centre"))
+    stations.select_option(place.get_attribute("value"))
     take.keep(page, "member-station", at="legend")
     take.press(page, "提交订单 %(amount)s")
     take.press(page, "去付款 %(amount)s")
-    take.press(page, "付款")
+    page.locator("[value=pay]").click()
+    page.wait_for_load_state("load")
     take.keep(page, "member-pickup", at=".card-box:has(.pickup-code)")
     page.goto(order)
     take.press(page, "申请退款")
@@ -76,6 +81,7 @@ def merchant(take: Camera) -> None:
     take.fill(page, "原因", "到货")
     take.keep(page, "merchant-stock", at="form:has(#number)")
     take.press(page, "保存")
+    parcel_to_station(take, page)
     take.go(page, "/merchant/shipments")
     take.keep(page, "merchant-sheet")
     take.go(page, "/merchant/pickup")
@@ -85,6 +91,25 @@ def merchant(take: Camera) -> None:
     take.press(page, "添加")
     page.locator("code").evaluate("part => part.textContent = '••••••••••••••••••••••••'")
     take.keep(page, "merchant-hooks")
+
+
+def parcel_to_station(take: Camera, page: Page) -> None:
+    """The merchant sends what a member collects; the station hands it over."""
+    take.go(page, "/merchant/")
+    page.locator(".contents a").first.click()
+    take.fill(page, "运单号", "-")
+    take.press(page, "确认发货")
+    buyer = take.sign_in(MEMBER, PHONE)
+    take.go(buyer, "/orders")
+    buyer.locator("main .lines a").first.click()
+    code = buyer.locator(".pickup-code").inner_text()
+    desk = take.sign_in(STATION, PHONE)
+    take.keep(desk, "station-home")
+    take.fill(desk, "取货码", code)
+    take.press(desk, "查看")
+    take.keep(desk, "station-handover")
+    buyer.context.close()
+    desk.context.close()
 
 
 def union(take: Camera) -> None:

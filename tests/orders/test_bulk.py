@@ -145,3 +145,20 @@ def test_approving_and_cancelling_with_a_key_may_be_sent_again(world):
     assert world.call(OFFICER, "POST", f"/bulk/orders/{number}/cancel").json["code"] == "state_conflict"
     assert world.stock("A150") == (50, 0, 0)
     assert world.breaches() == []
+
+
+def test_an_approver_is_led_to_what_waits_and_not_to_ordering(world):
+    approver, officer = world.browser(APPROVER), world.browser(OFFICER)
+    assert "等您审批" in approver.get("/union/").text, "nothing yet, and what will come"
+    assert "/union/orders/new" not in approver.get("/union/").text
+    number = draft(world, ("A150", 2))
+    assert "个订单等您审批" not in approver.get("/union/").text, "a draft waits for nobody"
+    world.call(OFFICER, "POST", f"/bulk/orders/{number}/submit")
+    page = approver.get("/union/").text
+    assert f'<a href="/union/orders/{number}">有 1 个订单等您审批</a>' in page
+    assert "Waiting for your approval: 1" in approver.get("/union/", headers={"Accept-Language": "en"}).text
+    page = officer.get("/union/").text
+    assert "等您审批" not in page
+    assert "/union/orders/new" in page
+    world.call(APPROVER, "POST", f"/bulk/orders/{number}/approve")
+    assert "个订单等您审批" not in approver.get("/union/").text
