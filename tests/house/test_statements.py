@@ -14,7 +14,16 @@ NAMES = Statement(lambda _: select(Person.id, Person.name).where(Person.phone ==
 STATIONS = rows_into(PickupStation)
 PHONE = "13800000001"
 # A statement of this kind fills in no default of the model.
-MORE = {"district": "", "services": "", "phone": "", "lat_e6": None, "lon_e6": None, "is_open": True}
+MORE = {
+    "name_en": "",
+    "address_en": "",
+    "district": "",
+    "services": "",
+    "phone": "",
+    "lat_e6": None,
+    "lon_e6": None,
+    "is_open": True,
+}
 
 
 def rename_together(*names, and_then=lambda: None):
