@@ -160,7 +160,7 @@ class _Figures:
         for read in readers:
             try:
                 if db.engine.dialect.name == "postgresql":
-                    db.session.execute(text(f"SET LOCAL statement_timeout = '{PATIENCE}'"))
+                    db.session.execute(text("SELECT set_config('statement_timeout', :most, true)"), {"most": PATIENCE})
                 found = list(read(now))
             except SQLAlchemyError:
                 log.warning("a figure could not be read", extra={"figure": read.__name__[1:]}, exc_info=True)

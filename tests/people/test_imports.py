@@ -272,7 +272,7 @@ def test_two_who_send_the_same_list_at_once_enter_it_once(world):
     assert sorted(created)[-1] == 300
     assert sum(created) == 300
     assert {it.status_code for it in answers} <= {200, 409}
-    assert (count(world), count(world, Person)) == (306, 306 + 6)
+    assert (count(world), count(world, Person)) == (306, 306 + 7)
     assert figures(send(world, long_list(300))) == (300, 0, 0, 0, 0, 0, 300)
 
 
