@@ -12,6 +12,7 @@ from finance.settlement import services as settlement
 from kernel import clock
 from kernel.db import db
 from orders.services import summing
+from people import message_queries
 from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR, STATION_S1
 from web import routes
 
@@ -24,7 +25,7 @@ PAGES = {
     M1: (
         *("/stations/", "/search", "/questions", "/orders/<number>/words"),
         *("/", "/packs/<pack_id>", "/cart", "/checkout", "/orders", "/orders/<number>", "/orders/<number>/refund"),
-        *("/vouchers", "/account/", "/account/data.json", "/my-gifts/"),
+        *("/vouchers", "/account/", "/account/data.json", "/my-gifts/", "/account/messages/"),
     ),
     OFFICER: ("/union/", "/union/orders/new", "/union/orders/new-choice", "/union/orders/<number>")
     + ("/union/orders/<number>/links",),
@@ -55,6 +56,8 @@ PAGES = {
             "/admin/campaigns/<slug>/assisted-<part>.<kind>",
             "/admin/campaigns/<slug>/assisted/<union_id>/report.<kind>",
         ),
+        *("/admin/messages/", "/admin/messages/<message_id>", "/admin/messages/words", "/admin/messages/words/<event>"),
+        "/admin/campaigns/<slug>/remind",
         *("/admin/questions", "/admin/ratings"),
         *("/admin/announcements", "/admin/announcements/new", "/admin/announcements/<announcement_id>/edit"),
         *("/admin/stations/", "/admin/stations/new", "/admin/stations/<station_id>/edit", "/admin/stations/import"),
@@ -161,6 +164,8 @@ def fill(world, times):
     with world.app.app_context():
         settlement.close_due(now=clock.now() + timedelta(days=32))
         summing.advance(now=clock.now(), seconds=60, patience=60)
+        told = message_queries.latest(limit=1, event="order.paid").items[0]
+    named |= {"message_id": str(told.id), "event": told.event}
     statement = world.call(MERCHANT_A, "GET", "/merchant/statements").json["items"][-1]
     return named | {"period": statement["period"], "statement_id": statement["id"], "paper": "labels"}
 

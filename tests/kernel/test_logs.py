@@ -181,8 +181,8 @@ def test_a_failed_job_says_why_in_the_log_under_the_same_id(world, lines):
 
 def test_a_message_is_sent_under_the_id_of_the_request_that_wrote_it(world, lines):
     class Taking:
-        def send(self, *, phone, code):
-            seen.append(phone)
+        def send(self, message):
+            seen.append(message.to)
 
     seen: list[str] = []
     client = world.app.test_client()
@@ -191,7 +191,9 @@ def test_a_message_is_sent_under_the_id_of_the_request_that_wrote_it(world, line
     with world.app.app_context():
         [kept] = db.session.scalars(select(Message.request_id)).all()
         assert kept == OURS
-        assert messages.deliver(Taking(), key=KEY, now=clock.now() + timedelta(seconds=1)) == 1
+        assert (
+            messages.deliver({"sms": Taking(), "email": Taking()}, key=KEY, now=clock.now() + timedelta(seconds=1)) == 1
+        )
         db.session.remove()
     assert seen == [M1]
     [line] = [one for one in lines() if one["event"] == "message handled"]
