@@ -66,4 +66,7 @@ translations: setup ## gather the texts to translate into web/translations
 migration: setup ## write a migration: make migration m="what changes"
 	$(BIN)/flask --app wsgi db revision --autogenerate -m "$(m)"
 
-.PHONY: help setup demo run check fix chromium test axe torture bench lock pictures translations migration
+.PHONY: help setup demo run check fix chromium test axe torture bench lock pictures translations migration previous-release
+
+previous-release:  ## pack the code of release REF, beside which the next one must work (tests/house/test_rolling.py)
+	git archive $(REF) $(ROOMS) migrations wsgi.py tests/factories.py ':!web/static' ':!web/translations' | xz -9 > tests/data/previous-release.tar.xz

@@ -37,7 +37,7 @@ from voucher import reminding
 from voucher import services as voucher_services
 from web import backup as keeping
 from web import demo as demonstration
-from web import health, importing
+from web import importing, migrating
 from web.settings import ROOT, UnsafeSetting, read
 
 HANDLERS: dict[str, jobs.Handler] = {
@@ -60,6 +60,7 @@ def main() -> None:
 
 main.add_command(keeping.backup_command)
 main.add_command(keeping.restore_command)
+main.add_command(migrating.migrate)
 
 
 def _app() -> Flask:
@@ -79,13 +80,13 @@ def _app() -> Flask:
 def _prepare(app: Flask) -> None:
     """Bring a fresh or SQLite database to the current migration; refuse an outdated PostgreSQL one."""
     with app.app_context():
-        current = health.current_revision()
-        if current == health.expected_revision():
+        current = migrating.current()
+        if migrating.works_with(current):
             return
         if current is None or db.engine.dialect.name == "sqlite":
             upgrade(directory=str(ROOT / "migrations"))
             return
-    click.echo("huigong: the database is not at the current migration: run 'flask --app wsgi db upgrade'", err=True)
+    click.echo("huigong: the database is not at the current migration: run 'huigong migrate expand'", err=True)
     sys.exit(2)
 
 

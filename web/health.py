@@ -4,16 +4,13 @@ import os
 from pathlib import Path
 
 import swagger_ui_bundle
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from flask import Blueprint, Response, abort, current_app, render_template, request, send_from_directory
 from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import SQLAlchemyError
 
-from kernel.db import db
 from web import metrics as metering
-from web.settings import ROOT
+from web import migrating
 
 bp = Blueprint("web", __name__)
 bp.audience = "everyone"  # type: ignore[attr-defined]
@@ -23,17 +20,6 @@ bp.audience = "everyone"  # type: ignore[attr-defined]
 def healthz() -> ResponseReturnValue:
     """The process lives."""
     return {"status": "ok"}
-
-
-def expected_revision() -> str | None:
-    """Return the migration this code was written for."""
-    return ScriptDirectory(str(ROOT / "migrations")).get_current_head()
-
-
-def current_revision() -> str | None:
-    """Return the migration the database is at."""
-    with db.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
 
 
 def is_draining() -> bool:
@@ -48,7 +34,7 @@ def readyz() -> ResponseReturnValue:
     if is_draining():
         return {"status": "draining"}, 503
     try:
-        ready = current_revision() == expected_revision()
+        ready = migrating.works_with(migrating.current())
     except SQLAlchemyError:
         ready = False
     return ({"status": "ready"}, 200) if ready else ({"status": "not ready"}, 503)

@@ -8,6 +8,7 @@ revision = "0022"
 down_revision = "0021"
 branch_labels = None
 depends_on = None
+phase = "expand"
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 MOMENT = sa.DateTime(timezone=True)
