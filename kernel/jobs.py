@@ -123,10 +123,13 @@ def take(*, now: datetime) -> tuple[int, str, dict[str, Any], str] | None:
     return None
 
 
-def run_next(handlers: dict[str, Handler], *, clock: Callable[[], datetime]) -> bool:
+def run_next(
+    handlers: dict[str, Handler], *, clock: Callable[[], datetime], meanwhile: Callable[[], object] = lambda: None
+) -> bool:
     """Run the oldest waiting job to its end; return False where there was none.
 
-    A handler's error ends the job as 'failed' with the error's text: a person looks at it.
+    A handler's error ends the job as 'failed' with the error's text: a person looks at it. `meanwhile` is done between
+    any two steps: what cannot wait for a job of minutes. Its own failing is logged and ends nothing.
     """
     taken = take(now=clock())
     if taken is None:
@@ -139,12 +142,21 @@ def run_next(handlers: dict[str, Handler], *, clock: Callable[[], datetime]) -> 
         try:
             while not handlers[kind](job_id, arguments, clock()):
                 _renew(job_id, now=clock())
+                _aside(meanwhile)
             _close(job_id, status="done", error=None)
             log.info("job done", extra={**about, "seconds": round(perf_counter() - began, 2)})
         except Exception as error:  # the boundary of the worker: whatever happened is shown on the job
             log.exception("job failed", extra=about)
             _close(job_id, status="failed", error=f"{type(error).__name__}: {error}"[:2000])
     return True
+
+
+def _aside(meanwhile: Callable[[], object]) -> None:
+    try:
+        meanwhile()
+    except Exception:  # a message that could not be sent is no fault of the job's
+        log.exception("what cannot wait for a job failed")
+        db.session.rollback()
 
 
 def _renew(job_id: int, *, now: datetime) -> None:

@@ -274,6 +274,10 @@ def worker(until_parent_exits: bool, every: float) -> None:
     providers = senders.senders_of(settings.sms_gateway, settings.mail)
     key, tidy_at = settings.secret_key, clock.now()
     quiet = messages.Quiet(*settings.quiet_minutes)
+
+    def deliver() -> None:
+        messages.deliver(providers, key=key, now=clock.now(), quiet=quiet)
+
     while not (until_parent_exits and os.getppid() != parent):
         with app.app_context(), origin.work_of(""):
             try:
@@ -283,12 +287,12 @@ def worker(until_parent_exits: bool, every: float) -> None:
                     pass
                 granting.lapse_due(now=clock.now())
                 warning.warn_due(now=clock.now())
-                while jobs.run_next(HANDLERS, clock=clock.now):
+                while jobs.run_next(HANDLERS, clock=clock.now, meanwhile=deliver):
                     pass
                 tending.tend(second_person_fen=settings.second_person_fen, now=clock.now())
                 reconciling.reconcile_nightly(now=clock.now())
                 summing.tend(now=clock.now())
-                messages.deliver(providers, key=key, now=clock.now(), quiet=quiet)
+                deliver()
                 catalog_services.note_low_stocks(now=clock.now())
                 webhooks.note(now=clock.now())
                 webhooks.deliver(key=key, private=settings.webhook_private, now=clock.now())
