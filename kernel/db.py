@@ -1,12 +1,14 @@
 """The database: one metadata, one transaction helper, the column types both engines agree on."""
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
 import psycopg
+from flask import current_app
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
 from psycopg.pq import TransactionStatus
@@ -28,9 +30,10 @@ from sqlalchemy import (
     event,
     func,
     select,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -51,11 +54,20 @@ class Base(DeclarativeBase):
     )
 
 
+REPLICA = "replica"  # the name of the engine that reads a copy of the database, where there is one
+
+
 class _Session(Session):
     """Flask-SQLAlchemy's session, put away without an error where its connection is gone: what it had is gone too.
 
     Otherwise a request whose work is done, and committed, would be answered with a 500 for the tidying up after it.
+    It reads the replica where `read_the_replica` said so, until a use-case begins.
     """
+
+    def get_bind(self, *arguments: Any, **named: Any) -> Engine | Connection:
+        if self.info.get(REPLICA):
+            return db.engines[REPLICA]
+        return super().get_bind(*arguments, **named)
 
     def close(self) -> None:
         try:
@@ -122,6 +134,8 @@ def transaction() -> Iterator[None]:
     """Run a use-case: commit at its end, roll back on any error, then do what was left for after the commit."""
     session = db.session()
     assert not session.info.get("in_use_case"), "a use-case was called inside another"
+    if session.info.pop(REPLICA, False):
+        session.rollback()  # what changes something begins and ends on the primary
     _begin_anew(session)
     session.info["in_use_case"] = True
     session.info[_AFTER_COMMIT] = []
@@ -154,6 +168,43 @@ def _begin_anew(session: Any) -> None:
             session.expire_all()
             return
     session.rollback()
+
+
+_BEHIND = text(
+    "SELECT CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0"
+    " ELSE extract(epoch FROM now() - pg_last_xact_replay_timestamp()) END"
+)
+MOST_BEHIND_SECONDS, LOOK_AGAIN_SECONDS = 10, 2
+_KNOWN = "huigong_replica"
+
+
+def read_the_replica() -> None:
+    """Let this request read the replica, where there is one that answers and is at most MOST_BEHIND_SECONDS behind.
+
+    For who has written nothing: a stranger's look at what is for sale. A person's own things are read on the primary,
+    where what they have just done is to be seen. Whether the replica is well is looked at every LOOK_AGAIN_SECONDS.
+    """
+    if REPLICA not in db.engines:
+        return
+    extensions = current_app.extensions
+    known_until, well = extensions.get(_KNOWN, (0.0, False))
+    if time.monotonic() >= known_until:
+        well = _replica_is_well()
+        extensions[_KNOWN] = (time.monotonic() + LOOK_AGAIN_SECONDS, well)
+    if well:
+        session = db.session()
+        assert not session.info.get("in_use_case"), "a use-case reads the primary"
+        session.info[REPLICA] = True
+
+
+def _replica_is_well() -> bool:
+    try:
+        with db.engines[REPLICA].connect() as connection:
+            behind = connection.execute(_BEHIND).scalar_one()
+    except SQLAlchemyError:
+        db.engines[REPLICA].dispose()
+        return False
+    return behind is not None and behind <= MOST_BEHIND_SECONDS
 
 
 def read_again(read: Callable[[], _T]) -> _T:
@@ -235,12 +286,20 @@ def among(column: SQLColumnExpression[Any], values: Iterable[str]) -> ColumnElem
 
 
 def prepare_engine(
-    engine: Engine, *, statement_seconds: int = 0, lock_seconds: int = 20, idle_transaction_seconds: int = 0
+    engine: Engine,
+    *,
+    statement_seconds: int = 0,
+    lock_seconds: int = 20,
+    idle_transaction_seconds: int = 0,
+    pooled: bool = False,
 ) -> None:
     """Set an engine's connections up: WAL and foreign keys on SQLite; time-outs on PostgreSQL, 0 for none.
 
     A statement that takes longer, waits longer for a lock, or a transaction that nobody goes on with: the request is
     answered `unavailable`, and nothing of it is done.
+
+    `pooled`: a pooler gives each transaction any of its connections. What is SET on one would reach whoever gets it
+    next, and not reach us: there the database role has these settings.
     """
     if engine.dialect.name == "sqlite":
 
@@ -257,7 +316,7 @@ def prepare_engine(
         @event.listens_for(engine, "begin")
         def _begin(connection: Any) -> None:
             connection.exec_driver_sql(db.session().info.get("begin") or "BEGIN")
-    else:
+    elif not pooled:
 
         @event.listens_for(engine, "connect")
         def _connect_postgresql(connection: Any, _record: Any) -> None:

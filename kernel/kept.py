@@ -2,7 +2,8 @@
 
 A blueprint given to `keep_answers` keeps its good answers to strangers in the process for HUIGONG_CATALOG_SECONDS and
 gives them again, or 304 to whoever has them already. What sells is decided by the order, never by what a page showed,
-so a page may be a moment old; nobody's own things are kept. With 0 seconds nothing is.
+so a page may be a moment old; nobody's own things are kept. With 0 seconds nothing is. For the same reason such a look
+reads the replica, where there is one.
 """
 
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from flask import Blueprint, Response, current_app, g, request, session
 from flask_babel import get_locale
 
 from kernel import clock
+from kernel.db import read_the_replica
 
 MOST = 500  # answers kept by a process; the oldest goes first
 _KEPT = "huigong_kept"
@@ -44,6 +46,8 @@ def _again() -> Response | None:
     key = _key()
     found = _answers().get(key) if key is not None else None
     if found is None or found[0] <= clock.now():
+        if request.method in ("GET", "HEAD") and g.identity is None and not session:
+            read_the_replica()
         return None
     answer = Response(found[1], 200, found[2])
     g.kept = True

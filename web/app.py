@@ -62,7 +62,7 @@ from finance.gateway.sandbox import Sandbox
 from finance.gateway.stripe import Stripe
 from kernel import clock, files
 from kernel.clock import local
-from kernel.db import db, prepare_engine
+from kernel.db import REPLICA, db, prepare_engine
 from kernel.errors import NotFound
 from kernel.money import yuan
 from kernel.pictures import at_width
@@ -196,12 +196,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     db.init_app(app)
     with app.app_context():
-        prepare_engine(
-            db.engine,
-            statement_seconds=settings.statement_seconds,
-            lock_seconds=settings.lock_seconds,
-            idle_transaction_seconds=settings.idle_transaction_seconds,
-        )
+        for engine in db.engines.values():
+            prepare_engine(
+                engine,
+                statement_seconds=settings.statement_seconds,
+                lock_seconds=settings.lock_seconds,
+                idle_transaction_seconds=settings.idle_transaction_seconds,
+                pooled=settings.transaction_pooling,
+            )
     app.config["PROVIDERS"] = providers_of(settings)
     appcontext_pushed.connect(_use_providers, app)
     Migrate(app, db, directory=str(ROOT / "migrations"), render_as_batch=True, compare_type=True)
@@ -234,12 +236,16 @@ def _flask_config(settings: Settings) -> dict[str, Any]:
         options |= {"pool_size": settings.pool_size, "max_overflow": settings.pool_overflow}
         options |= {"pool_timeout": settings.pool_seconds}
         options |= {"connect_args": {"connect_timeout": settings.connect_seconds, "application_name": "huigong"}}
+        if settings.transaction_pooling:
+            # What was prepared on one of the pooler's connections is unknown on the next.
+            options["connect_args"]["prepare_threshold"] = None
     else:
         options |= {"connect_args": {"timeout": 30}}
     return {
         "SECRET_KEY": settings.secret_key or "unset",
         "SQLALCHEMY_DATABASE_URI": settings.database_url,
         "SQLALCHEMY_ENGINE_OPTIONS": options,
+        "SQLALCHEMY_BINDS": {REPLICA: {"url": settings.replica_url, **options}} if settings.replica_url else {},
         "API_TITLE": "Huigong",
         "API_VERSION": "v1",
         "OPENAPI_VERSION": "3.0.3",

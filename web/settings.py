@@ -20,6 +20,8 @@ NAMES = (
     "HUIGONG_ENV",
     "SECRET_KEY",
     "DATABASE_URL",
+    "HUIGONG_REPLICA_URL",
+    "HUIGONG_TRANSACTION_POOLING",
     "HUIGONG_PAYMENT_SECONDS",
     "HUIGONG_MAX_UNPAID_ORDERS",
     "HUIGONG_SANDBOX",
@@ -88,6 +90,8 @@ class Settings:
     environment: str = "development"
     secret_key: str = DEVELOPMENT_KEY
     database_url: str = ""
+    replica_url: str = ""
+    transaction_pooling: bool = False
     payment_seconds: int = 1800
     max_unpaid: int = 3
     sandbox: bool = True
@@ -168,6 +172,8 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         environment=environment,
         secret_key=environ.get("SECRET_KEY", "" if production else DEVELOPMENT_KEY),
         database_url=_database_url(environ.get("DATABASE_URL", "")),
+        replica_url=_replica_url(environ.get("HUIGONG_REPLICA_URL", "")),
+        transaction_pooling=_switch(environ, "HUIGONG_TRANSACTION_POOLING", False),
         payment_seconds=_whole(environ, "HUIGONG_PAYMENT_SECONDS", 1800, least=1),
         max_unpaid=_whole(environ, "HUIGONG_MAX_UNPAID_ORDERS", 3, least=1),
         sandbox=_switch(environ, "HUIGONG_SANDBOX", not production),
@@ -356,3 +362,9 @@ def _database_url(text: str) -> str:
         if text.startswith(plain):
             return "postgresql+psycopg://" + text.removeprefix(plain)
     return text
+
+
+def _replica_url(text: str) -> str:
+    if text and not _database_url(text).startswith("postgresql"):
+        raise UnsafeSetting("HUIGONG_REPLICA_URL must be a PostgreSQL address")
+    return _database_url(text) if text else ""

@@ -36,6 +36,7 @@ class Payment(Base):
         Index("ix_payments_intent", "intent"),
         Index("ix_payments_session", "session"),
         Index("ix_payments_settled_at", "settled_at"),
+        Index("ix_payments_provider_status", "provider", "status"),
         Index(
             "ix_payments_ask_at",
             "ask_at",

@@ -4,7 +4,6 @@ With `--local` the primary confirms commits before the replica has them: what th
 """
 
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -18,30 +17,13 @@ import psycopg
 from benchmarks.postgres import new_database
 from kernel.db import db
 from tests import stripe_double
+from tests.hosts import Replica
 from tests.torture import checker, history, run
 from tests.torture.clients import Http, Shared
 from tests.torture.place import Postgres, Service
 
 SECONDS_BEFORE, SECONDS_AFTER, WATCHDOG_SECONDS = 15.0, 20.0, 1.0
 MEMBERS = 40
-
-
-class Replica(Postgres):
-    """A streaming copy of a primary."""
-
-    def __init__(self, folder: Path, primary: Postgres) -> None:
-        self.programs, self.user, self.folder, self.options = primary.programs, primary.user, folder, ()
-        folder.mkdir()
-        if self.user is not None:
-            shutil.chown(folder, self.user)
-        source = f"--dbname=user=postgres host={primary.folder}"
-        command = self.command("pg_basebackup", source, "-D", str(folder), "-R", "-c", "fast")
-        subprocess.run(command, check=True, user=self.user, cwd=folder, capture_output=True)
-        folder.chmod(0o700)
-        (folder / ".s.PGSQL.5432.lock").unlink(missing_ok=True)  # the primary's socket stands in its folder, too
-        self.process = None
-        self.start()
-        self.uri = f"postgresql://postgres@/postgres?host={folder}"
 
 
 def ask(uri: str, statement: str) -> Any:

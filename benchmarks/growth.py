@@ -1,0 +1,120 @@
+"""What growth costs: `python -m benchmarks.growth --orders 10000 500000 5000000`.
+
+Fills a database with so many orders, every row agreeing with the ledger, and measures on it, with the shipped gunicorn:
+orders a second and their p99, `huigong check`, an operator's dashboard, a merchant's month of statement. Then explains
+every list and filter (benchmarks.plans) and fails where one reads a large table from end to end. Prints a table.
+"""
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from benchmarks import fill, plans, postgres
+from benchmarks.bench import Bench, accepted, serving
+from kernel import clock
+from kernel.db import db
+from orders import queries as order_queries
+from orders.services import summing
+from web.settings import ROOT
+
+FACE_FEN = 10**9  # a purse that never runs out
+
+
+def measure(uri: str, folder: Path, *, orders: int, members: int, seconds: float, runs: int) -> dict[str, Any]:
+    """Fill one database and measure on it. Raises RuntimeError where a rule of conservation is broken."""
+    name = f"growth{orders}"
+    url = postgres.new_database(uri, name)
+    app = postgres.app_on(url)
+    fill.people(app, members=members, face_fen=FACE_FEN, stock=10**8)
+    fill.vouchers(app)
+    begun = time.perf_counter()
+    fill.orders(app, count=orders)
+    found: dict[str, Any] = {"orders": orders, "filled in s": round(time.perf_counter() - begun, 1)}
+    tokens = fill.tokens(app, at_most=20_000)
+    with app.app_context():
+        begun = time.perf_counter()
+        summing.rebuild(now=clock.now())
+        found["summaries counted anew s"] = round(time.perf_counter() - begun, 1)
+        begun = time.perf_counter()
+        if breaches := order_queries.all_breaches():
+            raise RuntimeError(f"{orders} orders: {breaches[:5]}")
+        found["huigong check s"] = round(time.perf_counter() - begun, 1)
+        db.session.remove()
+    for what, who, path in (
+        ("dashboard ms", "operator", f"/admin/campaigns/{fill.SLUG}/dashboard"),
+        ("merchant's statement ms", "merchant", f"/merchant/statements/{clock.now():%Y-%m}"),
+        ("merchant's parcels ms", "merchant", "/merchant/parcels"),
+        ("member's orders ms", "member", "/orders"),
+    ):
+        browser = plans._signed_in(app, plans.LOGINS[who])
+        took = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            status = browser.get(path).status_code
+            took.append((time.perf_counter() - begun) * 1000)
+            if status not in (200, 404):
+                raise RuntimeError(f"{status} for {path}")
+        found[what] = round(sorted(took)[1], 1) if status == 200 else "none yet"
+    findings, slowest = plans.explain(app, plans.walk(app)[0])
+    found["reads of a whole table"] = [str(one) for one in findings]
+    found["slowest statements ms"] = [(round(took, 1), path) for took, path in slowest[:5]]
+    bench = Bench(app, url, uri, folder, tokens, fill.pack_ids(app), seconds=seconds)
+    with serving(bench):
+        seen = [bench.orders(packs=bench.packs, payable_fen=160_00, seconds=seconds) for _ in range(runs)]
+    rates = sorted(accepted(one) for one in seen)
+    found["orders/s"] = round(rates[len(rates) // 2])
+    found["p99 ms"] = round(sorted(one["p99_ms"] for one in seen)[len(seen) // 2], 1)
+    with app.app_context():
+        if breaches := order_queries.proof():
+            raise RuntimeError(f"after buying on {orders} orders: {breaches[:5]}")
+        size = db.session.scalar(text("SELECT pg_size_pretty(pg_database_size(current_database()))"))
+        db.session.remove()
+        db.engine.dispose()
+    found["size"] = size
+    found["memory MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    postgres.drop_database(uri, name)
+    return found
+
+
+def main() -> None:
+    """Measure at each size; print the table; fail where a list reads a whole table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--orders", type=int, nargs="+", default=[10_000, 500_000, 5_000_000])
+    parser.add_argument("--members", type=int, default=200_000)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="where the database is kept (default: a temporary folder)")
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "growth.json")
+    chosen = parser.parse_args()
+    table = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = chosen.folder or Path(temporary)
+        with postgres.server(folder / "pg") as uri:
+            for orders in chosen.orders:
+                table.append(
+                    measure(
+                        uri,
+                        Path(temporary),
+                        orders=orders,
+                        members=chosen.members,
+                        seconds=chosen.seconds,
+                        runs=chosen.runs,
+                    )
+                )
+                print(json.dumps(table[-1], ensure_ascii=False, indent=1), flush=True)
+                chosen.results.write_text(json.dumps(table, ensure_ascii=False, indent=1))
+    for row in table[0]:
+        if not isinstance(table[0][row], list):
+            print(f"| {row} | " + " | ".join(str(one[row]) for one in table) + " |")
+    if any(one["reads of a whole table"] for one in table if one["orders"] >= 100_000):
+        raise SystemExit("a list reads a large table from end to end")
+
+
+if __name__ == "__main__":
+    main()
