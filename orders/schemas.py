@@ -595,7 +595,7 @@ class Gift(Base):
         lambda gift: gift.grant.voucher_campaign.slug if gift.grant.voucher_campaign else None
     )
     status = fields.String()
-    deadline = fields.Function(lambda gift: gift.grant.deadline.isoformat())
+    deadline = Moment(attribute="grant.deadline")
     order_number = IdField(attribute="order_id", allow_none=True)
 
 

@@ -148,8 +148,9 @@ def change_campaign(*, slug: str, changes: dict[str, Any], actor_id: int | None 
         if campaign is None:
             raise NotFound("没有这个活动。")
         promised = campaign.member_committed_fen > 0 or campaign.bulk_committed_fen > 0
-        if promised and {"step_fen", "save_fen", "face_fen", "starts_at", "issue_mode"} & set(changes):
-            raise StateConflict("活动已发放或已使用，规则不能再改。")
+        # What it saves may change for orders to come: those placed have the rule they were placed under.
+        if promised and {"face_fen", "starts_at", "issue_mode"} & set(changes):
+            raise StateConflict("活动已发放或已使用，面额、开始时间和发放方式不能再改。")
         if campaign.ends_at <= now and "ends_at" in changes:
             # Its vouchers have ended, and what they had left went back to the budget.
             raise StateConflict("活动已经结束，不能再改结束时间。")

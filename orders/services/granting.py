@@ -168,14 +168,18 @@ def make(
 def confirm(
     *, grant_id: int, position: int, delivery: Mapping[str, Any] | None, actor_id: int | None, now: datetime
 ) -> None:
-    """A recipient takes a gift and says where to; confirming it again changes nothing.
+    """A recipient takes a gift and says where to; confirming it again, to the same place, changes nothing.
 
-    `actor_id` is who is signed in, None for an own link. Raises NotFound, StateConflict once declined or too late,
-    Invalid where a gift of packs has no place to go.
+    `actor_id` is who is signed in, None for an own link. Raises NotFound, StateConflict once declined, too late, or
+    confirmed to another place, Invalid where a gift of packs has no place to go.
     """
     with transaction():
         grant, person = _lock_recipient(grant_id, position)
         if person.status == "confirmed":
+            if delivery is not None and person.order_id is not None:
+                kept = db.session.scalar(select(Order.delivery).where(Order.id == person.order_id))
+                if _place(kept) != _place(delivery):
+                    raise StateConflict("这份慰问已经确认过，地址不能再改；要改请联系工会。")
             return
         if person.status != "waiting" or grant.deadline <= now:
             raise StateConflict("这份慰问已经不能再领取。")
@@ -200,6 +204,11 @@ def confirm(
         _answer(grant_id, position, "confirmed", actor_id=actor_id, order_id=order_id, now=now)
         if quantities:
             catalog_steps.sell(quantities)
+
+
+def _place(delivery: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return a place without what a pickup station was called then."""
+    return {name: value for name, value in (delivery or {}).items() if not name.startswith("station_name")}
 
 
 def decline(*, grant_id: int, position: int, actor_id: int | None, now: datetime) -> None:

@@ -67,6 +67,8 @@ def ask(
         units = _units(wanted, lines)
         if order.buyer_kind == GRANTED:
             raise StateConflict("慰问品不能退款，有问题请联系商户或工会。")
+        if order.status == "refunded":
+            raise OverLimit("整个订单已经全部退款。")
         if order.status not in REFUNDABLE:
             raise StateConflict("只有已付款的订单可以退款。")
         _reserve(order.id, units, lines)

@@ -62,8 +62,13 @@ def test_a_gift_is_held_taken_sent_and_owed_in_full(world):
     assert take(world, M2, gift["id"]).status_code == 404
     taken = take(world, M1, gift["id"])
     assert (taken.status_code, taken.json["status"]) == (200, "confirmed")
+    assert gift["deadline"].endswith("+08:00"), "in the campaign's zone"
     again = take(world, M1, gift["id"])
     assert again.json["order_number"] == taken.json["order_number"]
+    elsewhere = take(world, M1, gift["id"], {**SHIP, "address": "别处 2 号"})
+    assert (elsewhere.status_code, elsewhere.json["code"]) == (409, "state_conflict")
+    order = world.call(M1, "GET", f"/orders/{taken.json['order_number']}").json
+    assert order["delivery"]["address"] == SHIP["address"]
     assert world.stock("A150") == (48, 1, 1)
     order = world.call(M1, "GET", f"/orders/{taken.json['order_number']}").json
     assert (order["status"], order["subtotal_fen"], order["payable_fen"]) == ("paid", 15000, 0)

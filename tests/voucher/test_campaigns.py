@@ -81,9 +81,8 @@ def test_what_was_promised_stays_and_every_version_is_kept(world):
     assert world.call(OPERATOR, "PATCH", "/admin/campaigns/next", {"rule": {"save_fen": 1000}}).status_code == 200
     issue(world, "next")
     for change in (
-        {"rule": {"save_fen": 500}},
         {"rule": {"face_fen": 1}},
-        {"rule": {"step_fen": 20000}},
+        {"rule": {"save_fen": 500, "face_fen": 1}},
         {"issue_mode": "claim"},
         {"starts_at": clock.now().isoformat()},
     ):
@@ -217,3 +216,23 @@ def test_an_audience_from_a_spreadsheet_is_previewed_then_issued(world):
     assert operator.post("/admin/campaigns/next/issue", data=bad).status_code == 422
     none = {"csrf_token": token, "audience": "joined_since", "joined_since": "never", "preview": "1"}
     assert operator.post("/admin/campaigns/next/issue", data=none).status_code == 422
+
+
+def test_a_changed_rule_reaches_orders_to_come_and_none_that_was_placed(world):
+    first = world.place(M1, ("A150", 1))
+    assert (first.json["discount_fen"], first.json["payable_fen"]) == (2000, 13000)
+    changed = world.call(OPERATOR, "PATCH", "/admin/campaigns/spring", {"rule": {"save_fen": 1000}})
+    assert (changed.status_code, changed.json["rule"]["save_fen"]) == (200, 1000), changed.text
+    stale = world.place(M1, ("A150", 1), payable_fen=13000)
+    assert (stale.status_code, stale.json["code"]) == (409, "price_changed")
+    second = world.place(M1, ("A150", 1))
+    assert (second.json["discount_fen"], second.json["payable_fen"]) == (1000, 14000)
+    kept = world.call(M1, "GET", f"/orders/{first.json['number']}").json
+    assert (kept["discount_fen"], kept["payable_fen"]) == (2000, 13000)
+    world.pay(M1, first.json["number"])
+    world.pay(M1, second.json["number"])
+    back = {"lines": [{"line_id": "1", "quantity": 1}], "reason": "不合适"}
+    given = world.call(M1, "POST", f"/orders/{first.json['number']}/refunds", back)
+    assert given.status_code == 201, given.text
+    assert world.voucher(M1)["balance_fen"] == 20000 - 1000
+    assert world.breaches() == []
