@@ -52,6 +52,17 @@ torture: setup ## buy while everything is killed, then prove what was told (TORT
 bench: setup ## measure orders, the rush, the issue, a roster and looking, each against its limit (about 15 minutes)
 	$(BIN)/python -m benchmarks.bench
 
+growth: setup ## measure at 10,000, 500,000 and 5,000,000 orders and explain every list (an hour, 40 GB of disk)
+	$(BIN)/python -m benchmarks.growth
+
+workers: setup ## measure which kind and number of gunicorn workers serve best here (about 8 minutes)
+	$(BIN)/python -m benchmarks.workers
+
+hosts: setup ## what is tried past one machine: two hosts, PgBouncer, a replica; then the tests through PgBouncer
+	test -x /usr/sbin/pgbouncer || command -v pgbouncer || { echo "install pgbouncer"; exit 1; }
+	$(BIN)/python -m pytest -n 0 tests/house/test_many_hosts.py
+	HUIGONG_TEST_PGBOUNCER=1 $(BIN)/python -m pytest -n 2 --dist loadscope -k postgresql tests
+
 lock: setup ## write requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --extra dev --no-header pyproject.toml -o requirements.lock
 
@@ -66,7 +77,7 @@ translations: setup ## gather the texts to translate into web/translations
 migration: setup ## write a migration: make migration m="what changes"
 	$(BIN)/flask --app wsgi db revision --autogenerate -m "$(m)"
 
-.PHONY: help setup demo run check fix chromium test axe torture bench lock pictures translations migration previous-release
-
 previous-release:  ## pack the code of release REF, beside which the next one must work (tests/house/test_rolling.py)
 	git archive $(REF) $(ROOMS) migrations wsgi.py tests/factories.py ':!web/static' ':!web/translations' | xz -9 > tests/data/previous-release.tar.xz
+
+.PHONY: help setup demo run check fix chromium test axe torture bench growth workers hosts lock pictures translations migration previous-release

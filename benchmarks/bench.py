@@ -108,8 +108,8 @@ class Bench:
 
 
 @contextmanager
-def serving(bench: Bench) -> Iterator[None]:
-    """Run the shipped gunicorn on the filled database."""
+def serving(bench: Bench, *options: str) -> Iterator[None]:
+    """Run the shipped gunicorn, with further options, on the filled database."""
     bench.port = postgres.free_port()
     environ = {
         **os.environ,
@@ -120,6 +120,7 @@ def serving(bench: Bench) -> Iterator[None]:
         "PYTHONWARNINGS": "ignore",
     }
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "-b", f"127.0.0.1:{bench.port}", "wsgi:app"]
+    command[-1:-1] = options
     with open(bench.folder / "gunicorn.log", "w") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
         try:

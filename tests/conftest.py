@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask import Flask
@@ -18,6 +19,7 @@ from sqlalchemy import text
 
 from kernel.db import db
 from tests.factories import World
+from tests.hosts import PgBouncer
 from web.app import create_app
 from web.settings import ROOT, Settings
 
@@ -59,6 +61,18 @@ def new_postgresql_database(postgresql_server: str):
     return make
 
 
+@pytest.fixture(scope="session")
+def pgbouncer(postgresql_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PgBouncer]:
+    """PgBouncer in transaction mode before this process's PostgreSQL (HUIGONG_TEST_PGBOUNCER=1: `make hosts`)."""
+    place = parse_qs(urlsplit(postgresql_server).query)["host"][0]
+    user = "pgserver" if os.geteuid() == 0 else None
+    pooler = PgBouncer(tmp_path_factory.mktemp("pooler"), host=place, user=user, connections=8)
+    os.environ["HUIGONG_TRANSACTION_POOLING"] = "1"  # for the commands that tests run
+    yield pooler
+    del os.environ["HUIGONG_TRANSACTION_POOLING"]
+    pooler.stop()
+
+
 @pytest.fixture(scope="session", params=ENGINES)
 def engine_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     """The application on a migrated, empty database of each engine."""
@@ -67,8 +81,12 @@ def engine_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         url = f"sqlite:///{folder / 'huigong.db'}"
     else:
         url = request.getfixturevalue("new_postgresql_database")("huigong_test")
+    pooled = request.param == "postgresql" and os.environ.get("HUIGONG_TEST_PGBOUNCER") == "1"
+    if pooled:
+        url = request.getfixturevalue("pgbouncer").address("huigong_test")
     settings = Settings(
-        database_url=url,
+        database_url=url.replace("postgresql://", "postgresql+psycopg://"),
+        transaction_pooling=pooled,
         secret_key="a test's secret key of some length",
         max_unpaid=3,
         files=str(folder / "files"),

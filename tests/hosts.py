@@ -21,7 +21,7 @@ class PgBouncer:
     def __init__(self, folder: Path, *, host: str | Path, port: int = 5432, user: str | None, connections: int) -> None:
         assert PGBOUNCER is not None
         self.port = free_port()
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         server = f"postgresql://postgres@/postgres?host={host}&port={port}"
         for setting in ROLE_SETTINGS:
             with psycopg.connect(server, autocommit=True) as connection:
@@ -49,6 +49,7 @@ class PgBouncer:
             with suppress(psycopg.OperationalError), psycopg.connect(self.address("postgres")):
                 return
             time.sleep(0.1)
+        self.stop()
         raise TimeoutError(f"PgBouncer did not start: {(folder / 'log').read_text()[-1000:]}")
 
     def address(self, database: str) -> str:
