@@ -10,7 +10,7 @@ from flask_babel import gettext
 
 from finance.settlement import queries as settlement_queries
 from finance.settlement import services
-from finance.settlement.rules import STATEMENT_MOVES
+from finance.settlement.rules import OPENED, STATEMENT_MOVES
 from kernel import clock
 from kernel.doors import PageBlueprint, said, saved, who
 from kernel.errors import DomainError, Invalid, NotFound
@@ -61,13 +61,21 @@ def _own() -> int | None:
 def show(period: str) -> ResponseReturnValue:
     """One statement and what it is made of."""
     one = queries.one_of_period(period, merchant_id=_own(), now=clock.now())
-    return render_template("merchant/statement.html", one=one, lines=_lines(one), **_words())
+    return render_template("merchant/statement.html", one=one, **_lines(one), **_words())
 
 
-def _lines(one: queries.NamedStatement) -> Any:
+def _lines(one: queries.NamedStatement) -> dict[str, Any]:
+    """Return a page of a statement's entries: all, or those that the figure in the address is made of."""
+    figure = request.args.get("figure")
+    if figure not in OPENED:
+        figure = None
     after = decode_cursor(request.args.get("cursor"))
-    rows = queries.lines(one, limit=LINES_ON_PAGE + 1, after=after)
-    return page_of(rows, limit=LINES_ON_PAGE, key=lambda row: row.posting_id)
+    rows = queries.lines(one, figure=figure, limit=LINES_ON_PAGE + 1, after=after)
+    return {
+        "lines": page_of(rows, limit=LINES_ON_PAGE, key=lambda row: row.posting_id),
+        "packs": queries.packs_of(rows, merchant_id=one.statement.merchant_id),
+        "figure": figure,
+    }
 
 
 @merchant.post("/<period>/<verdict>")
@@ -120,7 +128,7 @@ def look(statement_id: str) -> ResponseReturnValue:
     """One closed statement: answer a dispute, or say that it is paid."""
     one = queries.by_id(as_id(statement_id), now=clock.now())
     key = secrets.token_urlsafe(18)
-    return render_template("operator/statement.html", one=one, lines=_lines(one), key=key, **_words())
+    return render_template("operator/statement.html", one=one, key=key, **_lines(one), **_words())
 
 
 @operator.post("/<statement_id>/paid")

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, and_, case, cast, func, literal, or_, select
+from sqlalchemy import ColumnElement, Label, String, and_, case, cast, func, literal, or_, select
 
 from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
 from finance.ledger.models import PostingRow
 from finance.settlement.models import Statement, StatementLine
-from finance.settlement.rules import CORRECTION, PAYOUT, Figures, month_for
+from finance.settlement.rules import CORRECTION, OPENED, PAYOUT, Figures, month_for
 from kernel.clock import month_of
 from kernel.db import db
 from kernel.errors import NotFound
@@ -58,7 +58,7 @@ def on_statements() -> ColumnElement[bool]:
     return and_(touches, owned, PostingRow.kind != PAYOUT)
 
 
-def sums() -> list[ColumnElement[int]]:
+def sums() -> list[Label[int]]:
     """Return the five figures as sums over postings, named."""
     owed, given_back = PostingRow.credit == ledger.MERCHANT_OWED, PostingRow.debit == ledger.MERCHANT_OWED
     plain = PostingRow.kind != CORRECTION
@@ -157,8 +157,13 @@ def statement(statement_id: int | None) -> StatementView:
     return found[0]
 
 
-def lines_of(one: StatementView, *, limit: int | None = None, after: int | None = None) -> list[LineView]:
-    """Return a statement's entries, the oldest first; of at most `limit`, those after a posting's id."""
+def lines_of(
+    one: StatementView, *, figure: str | None = None, limit: int | None = None, after: int | None = None
+) -> list[LineView]:
+    """Return a statement's entries, the oldest first; of at most `limit`, those after a posting's id.
+
+    With `figure`, one of rules.OPENED, those alone that figure is made of.
+    """
     posting = func.min(PostingRow.id).label("posting_id")
     query = (
         select(
@@ -182,6 +187,9 @@ def lines_of(one: StatementView, *, limit: int | None = None, after: int | None 
         month = _month(PostingRow.at)
         first = closed is not None and month_for(closed, closed) == one.month
         query = query.where(not_on_any(), month <= one.month if first else month == one.month)
+    if figure is not None:
+        of = {label.name: label.element for label in sums()}
+        query = query.having(or_(*(of[name] != 0 for name in OPENED[figure])))
     if after is not None:
         query = query.having(func.min(PostingRow.id) > after)
     if limit is not None:

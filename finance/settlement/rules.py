@@ -45,6 +45,16 @@ class Figures:
         return Figures(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
 
 
+OPENED = {
+    "paid": ("paid_fen",),
+    "subsidy": ("subsidy_fen",),
+    "goods": ("paid_fen", "subsidy_fen"),
+    "refunds": ("refund_cash_fen", "refund_subsidy_fen"),
+    "corrections": ("correction_fen",),
+}
+"""Each figure of a statement that opens to its entries, and the sums it is made of; the net is made of them all."""
+
+
 def next_month(month: str) -> str:
     """Return the month after.
 

@@ -11,8 +11,10 @@ from kernel import pdf, sheets
 from kernel.clock import local
 from kernel.money import decimal_yuan, yuan
 from orders.queries import statements as queries
-from orders.queries.statements import NamedStatement
+from orders.queries.statements import NamedStatement, Sold
 
+AT_ONCE = 1000
+"""Of how many entries the packs are looked up together."""
 LINES_ON_PAPER = 1000
 """More entries than this are left to the workbook."""
 
@@ -78,17 +80,34 @@ def workbook(found: Sequence[NamedStatement]) -> bytes:
     return sheets.write_book(
         [
             sheets.Sheet(summary, (24, 10, 14, *[16] * 6), _title(found), gettext("结算单")),
-            sheets.Sheet(_entries(found), (24, 18, 10, 22, *[16] * 6, 30), None, gettext("明细")),
+            sheets.Sheet(_entries(found), (24, 18, 10, 22, 36, *[16] * 6, 30), None, gettext("明细")),
         ]
     )
 
 
 def _entries(found: Sequence[NamedStatement]) -> Any:
     names = (f"{name}（{gettext('元')}）" for name in _figure_names())
-    yield [gettext("活动"), gettext("时间"), gettext("事由"), gettext("订单号"), *names, gettext("说明")]
+    yield [
+        gettext("活动"),
+        gettext("时间"),
+        gettext("事由"),
+        gettext("订单号"),
+        gettext("礼包"),
+        *names,
+        gettext("说明"),
+    ]
     for one in found:
-        for line in queries.lines(one):
-            yield [_campaign(one), *_facts(line), *_yuan(line.figures), line.reason or ""]
+        lines = queries.lines(one)
+        for begin in range(0, len(lines), AT_ONCE):
+            some = lines[begin : begin + AT_ONCE]
+            packs = queries.packs_of(some, merchant_id=one.statement.merchant_id)
+            for line in some:
+                sold = "、".join(_sold(pack) for pack in packs.get(line.order_id or 0, ()))
+                yield [_campaign(one), *_facts(line), sold, *_yuan(line.figures), line.reason or ""]
+
+
+def _sold(pack: Sold) -> str:
+    return f"{pack.name if _chinese() else pack.name_en} × {pack.quantity}"
 
 
 def _facts(line: LineView) -> list[str]:

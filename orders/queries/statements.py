@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import select
+
 from finance.settlement import queries as settlement_queries
 from finance.settlement.queries import LineView, StatementView
 from finance.settlement.rules import STATEMENT_MOVES, Figures, period_of, read_period
+from kernel.db import db
 from kernel.errors import Invalid, NotFound
+from orders.models import OrderLine
 from people import queries as people_queries
 from voucher import queries as voucher_queries
 
@@ -90,6 +94,31 @@ def by_id(statement_id: int | None, *, now: datetime) -> NamedStatement:
     return _named([settlement_queries.statement(statement_id)], now=now)[0]
 
 
-def lines(one: NamedStatement, *, limit: int | None = None, after: int | None = None) -> list[LineView]:
-    """Return a statement's entries, the oldest first."""
-    return settlement_queries.lines_of(one.statement, limit=limit, after=after)
+def lines(
+    one: NamedStatement, *, figure: str | None = None, limit: int | None = None, after: int | None = None
+) -> list[LineView]:
+    """Return a statement's entries, the oldest first; with `figure` (rules.OPENED) those it is made of."""
+    return settlement_queries.lines_of(one.statement, figure=figure, limit=limit, after=after)
+
+
+@dataclass(frozen=True)
+class Sold:
+    """A pack of an order as it was called when it was ordered, and how many."""
+
+    name: str
+    name_en: str
+    quantity: int
+
+
+def packs_of(found: Sequence[LineView], *, merchant_id: int) -> dict[int, list[Sold]]:
+    """Return what a merchant's packs in the orders of some entries are, by order."""
+    wanted = {line.order_id for line in found if line.order_id is not None}
+    rows = db.session.execute(
+        select(OrderLine.order_id, OrderLine.pack_name, OrderLine.pack_name_en, OrderLine.quantity)
+        .where(OrderLine.order_id.in_(wanted), OrderLine.merchant_id == merchant_id)
+        .order_by(OrderLine.order_id, OrderLine.line_no)
+    )
+    packs: dict[int, list[Sold]] = {}
+    for row in rows:
+        packs.setdefault(row.order_id, []).append(Sold(row.pack_name, row.pack_name_en or row.pack_name, row.quantity))
+    return packs

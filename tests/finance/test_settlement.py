@@ -210,6 +210,39 @@ def test_union_orders_and_grants_are_on_it(world):
     assert figures(statements(world)[0]) == (30000, 24000, 6000, 0, 0, 30000)
 
 
+OPENINGS = {"paid": "paid_fen", "subsidy": "subsidy_fen", "goods": "goods_fen", "refunds": "refunds_fen"}
+
+
+def test_each_figure_of_the_page_opens_to_its_own_entries_with_their_packs(world):
+    sent = bought(world, ("A150", 1), ("B150", 1))
+    back = bought(world, ("A100", 2), login=M2)
+    taken = {"lines": [{"line_id": "1", "quantity": 1}], "reason": "x"}
+    assert world.call(M2, "POST", f"/orders/{back}/refunds", taken).status_code == 201
+    page = f"/merchant/statements/{this_month()}-spring"
+    browser = world.browser(MERCHANT_A)
+    whole = browser.get(page).text
+    assert all(f'href="?figure={name}#entries"' in whole for name in OPENINGS)
+    assert "A150 × 1" in whole
+    assert "B150" not in whole, "another merchant's pack in the same order"
+    close(world)
+    with world.app.app_context():
+        one = next(one for one in queries.statements() if one.figures.refunds_fen)
+        entries = {name: queries.lines_of(one, figure=name) for name in OPENINGS}
+        for name, figure in OPENINGS.items():
+            assert sum(getattr(line.figures, figure) for line in entries[name]) == getattr(one.figures, figure), name
+            assert all(getattr(line.figures, figure) for line in entries[name]), name
+        assert [str(line.order_id) for line in entries["refunds"]] == [back]
+        assert {str(line.order_id) for line in entries["paid"]} == {sent, back}
+        assert queries.lines_of(one, figure="corrections") == []
+        db.session.remove()
+    refunds = browser.get(f"{page}?figure=refunds").text
+    assert (back in refunds, sent in refunds) == (True, False)
+    assert "只看" in refunds
+    assert sent in browser.get(f"{page}?figure=nonsense").text
+    desk = world.browser(OPERATOR).get(f"/admin/statements/{one.id}?figure=refunds").text
+    assert (back in desk, sent in desk) == (True, False)
+
+
 def test_the_workbook_and_the_document_say_the_same(world):
     number = bought(world, ("A150", 1), ("A100", 1))  # ¥250: ¥40 off
     refund(world, number, 2)
@@ -233,7 +266,11 @@ def test_the_workbook_and_the_document_say_the_same(world):
         assert rows[2] == ["春节", month, "本月未结", 250.0, 210.0, 40.0, -100.0, 0.0, 150.0]
         assert rows[3] == ["合计", "", "", 250.0, 210.0, 40.0, -100.0, 0.0, 150.0]
         lines = book.get_sheet_by_index(1).to_python()
-        assert [(row[2], row[3], row[9]) for row in lines[1:]] == [("销售", number, 250.0), ("退款", number, -100.0)]
+        sold = "礼包A150 × 1、礼包A100 × 1"
+        assert [(row[2], row[3], row[4], row[10]) for row in lines[1:]] == [
+            ("销售", number, sold, 250.0),
+            ("退款", number, sold, -100.0),
+        ]
     answer = world.call(MERCHANT_A, "GET", f"/merchant/statements/{month}.pdf")
     assert (answer.status_code, answer.content_type) == (200, "application/pdf")
     words = PdfReader(io.BytesIO(answer.data)).pages[0].extract_text()
