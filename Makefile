@@ -63,6 +63,9 @@ hosts: setup ## what is tried past one machine: two hosts, PgBouncer, a replica;
 	$(BIN)/python -m pytest -n 0 tests/house/test_many_hosts.py
 	HUIGONG_TEST_PGBOUNCER=1 $(BIN)/python -m pytest -n 2 --dist loadscope -k postgresql tests
 
+advisories: setup ## look the locked dependencies up among known vulnerabilities; fails where one could not be looked up
+	$(BIN)/uvx pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+
 lock: setup ## write requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --extra dev --no-header pyproject.toml -o requirements.lock
 
@@ -80,4 +83,4 @@ migration: setup ## write a migration: make migration m="what changes"
 previous-release:  ## pack the code of release REF, beside which the next one must work (tests/house/test_rolling.py)
 	git archive $(REF) $(ROOMS) migrations wsgi.py tests/factories.py ':!web/static' ':!web/translations' | xz -9 > tests/data/previous-release.tar.xz
 
-.PHONY: help setup demo run check fix chromium test axe torture bench growth workers hosts lock pictures translations migration previous-release
+.PHONY: help setup demo run check fix chromium test axe torture bench growth workers hosts advisories lock pictures translations migration previous-release

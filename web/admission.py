@@ -26,6 +26,8 @@ from flask import Flask
 from flask_babel import force_locale, gettext
 from prometheus_client import Counter
 
+from web import metrics  # before anything is counted: it says where
+
 # Machines are served however long they waited: health, metrics, and the events of payment providers.
 ALWAYS = ("/healthz", "/readyz", "/metrics", "/webhooks/")
 # A larger body is let through: read or unread, refusing it would cost as much as taking it (few are this large).
@@ -37,7 +39,11 @@ _LINUX = hasattr(socket, "TCP_INFO")
 Environ = dict[str, Any]
 Start = Callable[..., Any]
 
-refused = Counter("huigong_refused_busy", "Requests refused because they had waited too long in the accept queue")
+refused = Counter(
+    "huigong_refused_busy",
+    "Requests refused because they had waited too long in the accept queue",
+    registry=metrics.COUNTED,
+)
 
 
 @dataclass(frozen=True)

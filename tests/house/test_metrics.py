@@ -225,7 +225,9 @@ def test_promtool_takes_the_alerts_and_they_fire_when_they_should():
 
 COUNTING = """
     import os, sys
-    from web import metrics
+    import web.app
+    from web import admission, metrics
+    admission.refused.inc()
     for _ in range(int(sys.argv[1])):
         metrics.SECONDS.labels(endpoint="one", status="2xx").observe(0.001)
     metrics.POOL.labels(state="open").inc(2)
@@ -250,7 +252,10 @@ def test_processes_add_up_and_a_successor_goes_on_where_its_slot_ended(tmp_path)
     told = process("0", 5, "show")
     assert 'huigong_http_seconds_count{endpoint="one",status="2xx"} 12.0' in told
     assert 'huigong_pool_connections{state="open"} 4.0' in told
-    assert len(list(tmp_path.glob("histogram_*.db"))) == 2, "a file for each slot, however many processes there were"
+    assert "huigong_refused_busy_total 3.0" in told
+    kinds = ("counter", "histogram", "gauge_livesum")
+    expected = {f"{kind}_{slot}.db" for kind in kinds for slot in ("0", "1")}
+    assert {path.name for path in tmp_path.iterdir()} == expected, "a file for each slot, however many processes"
 
 
 def test_trouble_is_counted_by_why_and_a_line_says_so(world, monkeypatch):
