@@ -10,8 +10,8 @@ from marshmallow import ValidationError
 
 from catalog import charts, queries, schemas, services, sheet
 from kernel import clock, files, sheets
-from kernel.doors import PageBlueprint, saved, upload, who
-from kernel.errors import Invalid, NotFound, flat
+from kernel.doors import PageBlueprint, said, saved, upload, who
+from kernel.errors import Invalid, NotFound, Stale, flat
 from kernel.idempotency import request_once
 from kernel.ids import as_id, digest
 
@@ -69,27 +69,40 @@ def edit(pack_id: str) -> ResponseReturnValue:
 def _edit(pack_id: str | None) -> ResponseReturnValue:
     own = queries.pack(as_id(pack_id), merchant_id=who().merchant_id) if pack_id is not None else None
     errors: dict[str, list[str]] = {}
+    stale: Stale | None = None
     if request.method == "POST":
         try:
             body = schemas.NewPack().load(_offered(request.form))
             if own is None:
                 own = services.offer_pack(merchant_id=_merchant_id(), details=body, now=clock.now())
             else:
-                _change(own.id, body)
+                _change(own.id, body, opened_at=request.form.get("version"))
         except ValidationError as wrong:
             errors = flat(wrong.messages)
+        except Stale as changed:
+            stale = changed
         else:
             flash(gettext("已提交，运营批准后生效；批准之前仍按原样销售。"), "success")
             return redirect(url_for("merchant.pack", pack_id=own.id), 303)
     form = request.form if request.method == "POST" else _form_of(own)
     rows = range(max(8, (len(own.contents) if own else 0) + 3))
-    page = render_template("merchant/pack_edit.html", pack=own, form=form, errors=errors, rows=rows)
-    return page, 422 if errors else 200
+    version = form.get("version") or (queries.version_of(own.id) if own else "")
+    problem = said(stale) if stale is not None else None
+    page = render_template(
+        "merchant/pack_edit.html", pack=own, form=form, errors=errors, rows=rows, version=version, problem=problem
+    )
+    return page, stale.status if stale is not None else 422 if errors else 200
 
 
-def _change(pack_id: int | None, changes: dict[str, Any]) -> None:
+def _change(pack_id: int | None, changes: dict[str, Any], *, opened_at: str | None = None) -> None:
+    """Change a pack; `opened_at` is the version somebody had before them when they changed it."""
     services.change_pack(
-        pack_id=pack_id, merchant_id=_merchant_id(), changes=changes, actor_id=who().person_id, now=clock.now()
+        pack_id=pack_id,
+        merchant_id=_merchant_id(),
+        changes=changes,
+        expected={opened_at} if opened_at else None,
+        actor_id=who().person_id,
+        now=clock.now(),
     )
 
 

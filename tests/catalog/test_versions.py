@@ -1,5 +1,6 @@
 """If-Match: a pack is changed only as it was read (RFC 9110), answered as RFC 9457 says; a sale is no change."""
 
+import re
 import threading
 
 import pytest
@@ -90,3 +91,24 @@ def test_of_two_at_once_with_one_tag_one_is_taken(world):
     for thread in threads:
         thread.join()
     assert sorted(answers) == [200, 412, 412, 412]
+
+
+def test_a_form_opened_before_somebody_changed_the_pack_overwrites_nothing(world):
+    browser = world.browser(MERCHANT_A)
+    page = f"/merchant/packs/{world.packs['A150']}/edit"
+    opened = browser.get(page).text
+
+    def filled(shown, description):
+        given = dict(re.findall(r'<input[^>]*? name="(\w+)"[^>]*? value="([^"]*)"', shown))
+        return {**given, "category": "food", "description": description}
+
+    assert filled(opened, "")["version"]
+    patch(world, {"description": "同事说的"})
+    stale = browser.post(page, data=filled(opened, "我说的"))
+    assert stale.status_code == 412
+    assert "重新打开" in stale.text
+    assert "我说的" in stale.text, "what was typed is still there"
+    assert read(world).json["last_change"]["details"]["description"] == "同事说的"
+    done = browser.post(page, data=filled(browser.get(page).text, "我说的"))
+    assert done.status_code == 303
+    assert read(world).json["last_change"]["details"]["description"] == "我说的"
