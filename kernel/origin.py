@@ -29,9 +29,16 @@ def begin_request(offered: str | None) -> str:
     An id is 8 to 64 letters, digits, dots, dashes and underscores, and looks like no phone and no secret: it is logged.
     """
     fits = offered is not None and _ID.fullmatch(offered) and not SECRETS.search(offered)
-    request_id = offered if fits and offered is not None else secrets.token_hex(16)
+    request_id = offered if fits and offered is not None else _made()
     _request.set(request_id)
     return request_id
+
+
+def _made() -> str:
+    """Return a new id, no part of which looks like a phone: the log would hide it."""
+    while SECRETS.search(made := secrets.token_hex(16)):
+        pass
+    return made
 
 
 def request_id() -> str:
@@ -42,7 +49,7 @@ def request_id() -> str:
 @contextmanager
 def work_of(request: str) -> Iterator[str]:
     """Do work that a request caused, under its id; under an id of its own where no request is known."""
-    before = _request.set(request or secrets.token_hex(16))
+    before = _request.set(request or _made())
     try:
         yield _request.get()
     finally:

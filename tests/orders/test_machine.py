@@ -33,7 +33,7 @@ STEP, SAVE, FACE, BULK = 10000, 2000, 20000, 400000
 PRICES = {"A150": 15000, "A100": 10000, "B150": 15000, "B40": 4000}
 STOCK = 20
 PHASES = [Phase.generate] + [Phase.shrink] * ("HUIGONG_MACHINE_SHRINK" in os.environ)  # to shrink takes minutes
-EXAMPLES = int(os.environ.get("HUIGONG_MACHINE_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("HUIGONG_MACHINE_EXAMPLES", "8"))
 MINUTES_TO_PAY, DAYS_TO_PAY = 30, 7
 
 members = st.integers(min_value=1, max_value=3)
