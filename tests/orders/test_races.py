@@ -148,6 +148,7 @@ def test_40_orders_at_once_by_one_member_save_exactly_the_face_value(shop):
 def test_the_proof_holds_while_people_go_on_buying(shop):
     tokens = tokens_of(shop, 80)[62:]
     stop = threading.Event()
+    bought: list[int] = []
 
     def buy(token, turn=0):
         while not stop.is_set():
@@ -156,15 +157,20 @@ def test_the_proof_holds_while_people_go_on_buying(shop):
             if "number" in placed:
                 shop.ask(token, "POST", f"/api/v1/orders/{placed['number']}/cancel")
             turn += 1
-        return turn
+            bought.append(turn)
 
+    found = []
     with ThreadPoolExecutor(len(tokens)) as pool:
         buyers = [pool.submit(buy, token) for token in tokens]
         with shop.world.app.app_context():
-            found = [order_queries.proof() for _ in range(12)]
+            # However slow the machine is, they buy while it is proved.
+            while (len(found) < 12 or len(bought) <= len(tokens)) and len(found) < 500:
+                found.append(order_queries.proof())
         stop.set()
-    assert found == [[]] * 12
-    assert sum(buyer.result() for buyer in buyers) > len(tokens), "they bought meanwhile"
+    for buyer in buyers:
+        buyer.result()
+    assert found == [[]] * len(found)
+    assert len(bought) > len(tokens), "they bought meanwhile"
 
 
 def test_the_same_key_at_the_same_instant_places_one_order(shop):
