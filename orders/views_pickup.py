@@ -3,7 +3,7 @@
 from io import BytesIO
 
 import segno
-from flask import flash, redirect, render_template, request, url_for
+from flask import current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 
@@ -71,6 +71,16 @@ def station_home() -> ResponseReturnValue:
         status=status,
         lists=LISTS,
     )
+
+
+@station.post("/parcels/<parcel>/arrived")
+def arrived(parcel: str) -> ResponseReturnValue:
+    """Say that a parcel is here: whoever collects it is told."""
+    identity = who()
+    key = current_app.config["HUIGONG"].secret_key
+    pickup.arrived(parcel, station_id=identity.station_id, actor_id=identity.person_id, key=key, now=clock.now())
+    flash(gettext("已通知取货人：包裹到了，并附上取货码。"), "success")
+    return redirect(url_for("station.home"), 303)
 
 
 @signed_in.get("/")

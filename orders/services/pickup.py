@@ -16,10 +16,11 @@ from kernel.errors import Invalid, NotFound, StateConflict
 from orders import queries
 from orders.models import Order, Parcel, Pickup, Recipient
 from orders.queries import OrderView, ParcelView
-from orders.queries.orders import lines_of
+from orders.queries.orders import lines_of, parse_parcel
 from orders.queries.packing import packet_of
 from orders.queries.unions import ChoiceView
 from orders.rules import SENDING, is_pickup_code, only_pack, pickup_code
+from orders.services import telling
 from orders.services.fulfilment import lock_order, move_order, send_all
 from people import queries as people_queries
 
@@ -115,6 +116,27 @@ def _code(order_id: int, parcel_no: int, position: int = 0, *, now: datetime) ->
             # Another tab may have made it, or another parcel may have this code: then nothing is written.
             db.session.execute(insert(Pickup).values(**key, code=code, made_at=now).on_conflict_do_nothing())
     raise AssertionError("twenty random codes were all taken")
+
+
+def arrived(name: str, *, station_id: int | None, actor_id: int, key: str, now: datetime) -> None:
+    """A parcel is at its station: whoever collects it is told, with its code (sealed with `key`), once.
+
+    Raises NotFound for another station's, StateConflict before it was sent and once it was collected.
+    """
+    order_id, parcel_no = parse_parcel(name) or (0, 0)
+    own = (Parcel.order_id == order_id, Parcel.parcel_no == parcel_no, Parcel.station_id == station_id)
+    here = select(Parcel.merchant_id, Parcel.status).where(*own, Parcel.station_id.is_not(None))
+    found = db.session.execute(here).one_or_none()
+    if found is None:
+        raise NotFound("没有这个包裹。")
+    code = _code(order_id, parcel_no, now=now) if found.status == "shipped" else ""
+    with transaction():
+        lock_order(order_id)
+        if not code or db.session.execute(here).one().status != "shipped":
+            raise StateConflict("这个包裹还没有发出，或者已经取走。")
+        parcel = queries.parcel_of_merchant(name, merchant_id=found.merchant_id, now=now)
+        if telling.at_station(parcel, code=code, key=key, now=now):
+            audit.record("parcel.arrive", f"parcel:{parcel.id}", actor_id=actor_id, now=now)
 
 
 def look_up(text: str, *, desk: Desk, now: datetime) -> Due:

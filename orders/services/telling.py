@@ -49,11 +49,14 @@ def shipped(parcel: ParcelView, *, package_no: int, carrier: str, tracking_no: s
     telling.tell([Notice(event, thing, values, person_id=person_id)], now=now)
 
 
-def at_station(parcel: ParcelView, *, code: str, key: str, now: datetime) -> None:
-    """Tell a buyer that a parcel is at its station, with the code that hands it over (sealed with `key`)."""
+def at_station(parcel: ParcelView, *, code: str, key: str, now: datetime) -> int:
+    """Tell a buyer that a parcel is at its station, with the code that hands it over (sealed with `key`).
+
+    Returns how many were told; 0 where it was told before.
+    """
     person_id, delivery = _buyer(parcel.order_id)
     values = {"number": str(parcel.order_id), "station": delivery.get("station_name", ""), "code": code}
-    telling.tell([Notice("parcel.at_station", parcel.id, values, person_id=person_id)], now=now, key=key)
+    return telling.tell([Notice("parcel.at_station", parcel.id, values, person_id=person_id)], now=now, key=key)
 
 
 def _buyer(order_id: int) -> tuple[int | None, dict[str, Any]]:

@@ -11,7 +11,7 @@ from kernel.db import db
 from orders.models import Pickup, Recipient
 from orders.services import pickup
 from people import queries as people_queries
-from people.models import PickupStation
+from people.models import Message, Person, PickupStation
 from people.services import arrivals, staff
 from tests.factories import APPROVER, MERCHANT_A, MERCHANT_B, OFFICER, OPERATOR, STATION_S1, csrf_of
 from tests.orders.test_choices import choose, choosing_order
@@ -310,3 +310,39 @@ def test_of_two_stations_only_the_chosen_ones_parcels_are_seen(world):
     page = client.get("/station/?status=to_ship").text
     assert "二号点" in page
     assert number[-6:] not in page
+
+
+def told(world):
+    with world.app.app_context():
+        found = db.session.execute(
+            select(Message.thing, Person.phone)
+            .join(Person, Person.id == Message.person_id)
+            .where(Message.event == "parcel.at_station")
+        ).all()
+        db.session.remove()
+    return [tuple(row) for row in found]
+
+
+def test_who_collects_is_told_once_that_a_parcel_is_here_and_by_its_own_station_only(world):
+    other_station(world)
+    number = collected(world, ("A150", 1))
+    here, there = world.browser(STATION_S1), world.browser(OTHER_STATION)
+
+    def arrived(browser, name=f"{number}-1"):
+        return browser.post(
+            f"/station/parcels/{name}/arrived", data={"csrf_token": csrf_of(browser.get("/station/").text)}
+        )
+
+    early = arrived(here)
+    assert (early.status_code, told(world)) == (409, []), "not sent yet"
+    ship(world, f"{number}-1")
+    assert "到了，通知来取" in here.get("/station/").text
+    assert (arrived(there).status_code, told(world)) == (404, [])
+    for name in ("1-1", "x", f"{number}-9", f"{number}-"):
+        assert arrived(here, name).status_code == 404, name
+    assert [arrived(here).status_code for _ in range(2)] == [303, 303]
+    assert told(world) == [(f"{number}-1", M1)], "twice pressed, once told"
+    code = code_of(world, number)
+    assert hand_over(world, code).status_code == 200
+    assert arrived(here).status_code == 409
+    assert len(told(world)) == 1
