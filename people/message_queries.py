@@ -70,6 +70,11 @@ def latest(
     return page_of(db.session.execute(query).all(), limit=limit, key=lambda row: row.id)
 
 
+def all_to(person_id: int) -> list[MessageRow]:
+    """Return every message that was made for a person, oldest first."""
+    return list(db.session.execute(_rows().where(Person.id == person_id).order_by(Message.id)))
+
+
 def counts() -> dict[str, int]:
     """Return how many messages wait, are unsure, and failed."""
     asked = select(Message.status, func.count()).where(Message.status.in_(("waiting", "unsure", "failed")))

@@ -13,6 +13,7 @@ from kernel.paging import Page
 from orders import queries, schemas
 from orders.models import Order, Recipient, RosterUpload
 from orders.queries import unions as union_queries
+from people import message_queries
 from people import queries as people_queries
 from people import steps as people_steps
 from people.rules import Identity
@@ -29,15 +30,17 @@ OPEN = ("pending_payment", "paid", "fulfilling")
 
 
 def copy_of(identity: Identity, *, now: datetime) -> dict[str, Any]:
-    """Return all that is kept of a member: person, sign-ins, tokens, vouchers, orders, rosters, what they said.
+    """Return all that is kept of a member: who they are, messages, vouchers, orders, rosters, what they said.
 
-    Of rosters unions put, the rows with the member's own phone, and nobody else's.
+    Of rosters unions put, the rows with the member's own phone, and nobody else's. Messages are without their codes and
+    links, which open something.
     """
     member_id = identity.member_id
     orders = list(_every(queries.orders_of_member, member_id, now=now))
     questions, ratings = voice_queries.all_said_by(member_id)
     union = people_queries.union(identity.member_union_id)
     own = voucher_queries.vouchers_of(member_id, now=now)
+    contact = message_queries.contact(identity.person_id)
     copy = {
         "made_at": now.isoformat(),
         "person": {"name": identity.name, "phone": identity.phone, "union": union.name if union else None},
@@ -48,6 +51,18 @@ def copy_of(identity: Identity, *, now: datetime) -> dict[str, Any]:
         "tokens": [
             {"name": one.name, "scopes": one.scopes, "expires_at": one.expires_at}
             for one in people_queries.tokens(identity.person_id, now=now)
+        ],
+        "contact": {name: getattr(contact, name) for name in ("channel", "language", "news", "email", "new_email")},
+        "messages": [
+            {
+                "event": one.event or one.kind,
+                "channel": one.channel,
+                "status": one.status,
+                "made_at": one.made_at,
+                "sent_at": one.sent_at,
+                "text": message_queries.shown(one),
+            }
+            for one in message_queries.all_to(identity.person_id)
         ],
         "vouchers": [
             {

@@ -149,6 +149,22 @@ def test_a_member_takes_their_data_away(world):
         assert audit.entries(limit=1)[0].action == "data.download"
 
 
+def test_the_copy_has_the_members_own_messages_without_their_codes(world):
+    number = world.place(M1, ("A150", 1)).json["number"]
+    world.pay(M1, number)
+    world.pay(M2, world.place(M2, ("A150", 1)).json["number"])
+    for phone in (M2, M1):  # each signs in with a code
+        answer = world.browser(phone).get("/account/data.json")
+    copy = json.loads(answer.data)
+    assert copy["contact"] == {"channel": "sms", "language": "zh", "news": True, "email": None, "new_email": None}
+    assert [(one["event"], one["status"]) for one in copy["messages"]] == [
+        ("order.paid", "waiting"),
+        ("code", "waiting"),
+    ]
+    assert copy["messages"][0]["text"] == f"订单 {number} 已付款 ¥130，商户会尽快发货。"
+    assert (copy["messages"][1]["text"], "sealed" in answer.text) == ("", False)
+
+
 def test_the_copy_has_the_members_own_rows_of_rosters_only(world):
     number = world.call(OFFICER, "POST", "/bulk/orders", world.lines(("A150", 2))).json["number"]
     people = [
