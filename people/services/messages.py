@@ -7,7 +7,8 @@ it is never sent again by itself. Only what certainly was not taken is tried aga
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,6 +36,8 @@ LEASE = timedelta(minutes=2)
 AFTER_UNSURE = timedelta(minutes=1)
 """While the last message of a channel within this time is unsure, one is tried at a time."""
 SECONDS_A_LOOK = 5.0
+AT_ONCE = 8
+"""How many messages a worker hands to a provider side by side: as many are unsure where the worker dies meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,16 @@ def deliver(
     until = time.monotonic() + seconds
     sent = 0
     for channel in (SMS, EMAIL):
-        for message_id in _due(channel, quiet=quiet.at(now), limit=limit, now=now):
+        at_once = 1  # the first shows whether the provider is well
+        due = _due(channel, quiet=quiet.at(now), limit=limit, now=now)
+        while due:
             if time.monotonic() > until:
                 return sent
-            outcome = _deliver_one(message_id, senders[channel], key=key, now=now)
-            sent += outcome == "sent"
-            if outcome == "unsure":
+            some, due = due[:at_once], due[at_once:]
+            outcomes = _deliver(some, senders[channel], key=key, now=now)
+            at_once = AT_ONCE
+            sent += outcomes.count("sent")
+            if "unsure" in outcomes:
                 break  # it may be the same with the next: the provider is given time
     return sent
 
@@ -114,25 +121,38 @@ def note_lost(*, now: datetime) -> int:
         return rows_changed(update(Message).where(*lost).values(status="unsure", error="the worker went away"))
 
 
-def _deliver_one(message_id: int, sender: Sender, *, key: str, now: datetime) -> str:
+def _deliver(message_ids: Sequence[int], sender: Sender, *, key: str, now: datetime) -> list[str]:
+    """Claim messages, send them side by side with no row locked, and write what came of each; return the outcomes."""
+    taken = [row for message_id in message_ids if (row := _claimed(message_id, now=now)) is not None]
+    ready = [_envelope(row, key=key) for row in taken]
+    db.session.remove()  # no connection is kept while a provider is waited for
+    with ThreadPoolExecutor(AT_ONCE, "message") as threads:
+        tried = list(threads.map(lambda row, envelope: _tried(row, envelope, sender, now=now), taken, ready))
+    for row, outcome in zip(taken, tried, strict=True):
+        _record(row, outcome, now=now)
+    return [outcome["status"] for outcome in tried]
+
+
+def _claimed(message_id: int, *, now: datetime) -> MessageRow | None:
+    """Take a message that waits; None where somebody else has it."""
     with transaction():
         taken = rows_changed(
             update(Message)
             .where(Message.id == message_id, Message.status == "waiting", Message.send_at <= now)
             .values(status="sending", tries=Message.tries + 1, claimed_at=now)
         )
-        if taken == 0:
-            return "taken"
-        row = queries.one(message_id)
-        assert row is not None
-        ready = _envelope(row, key=key)
+        return queries.one(message_id) if taken else None
+
+
+def _tried(row: MessageRow, ready: Envelope | None, sender: Sender, *, now: datetime) -> dict[str, Any]:
+    """Send a message, in a thread of its own that touches no database; return what came of it."""
     last = row.tries >= (CODE_TRIES if row.kind == CODE else NOTICE_TRIES)
     if now - row.send_at > (CODE_GIVES_UP if row.kind == CODE else NOTICE_GIVES_UP) or (
         row.kind == CODE and now - row.made_at > CODE_GIVES_UP
     ):
-        return _record(row, {"status": "failed", "error": "too late"}, now=now)
+        return {"status": "failed", "error": "too late"}
     if ready is None:
-        return _record(row, {"status": "failed", "error": "nothing to send, or nowhere to send it"}, now=now)
+        return {"status": "failed", "error": "nothing to send, or nowhere to send it"}
     try:
         sender.send(ready)
     except Refused as refused:
@@ -147,10 +167,10 @@ def _deliver_one(message_id: int, sender: Sender, *, key: str, now: datetime) ->
         outcome = {"status": "sent", "error": "", "sent_at": now, "said": queries.shown(row)}
         if not isinstance(sender, Outbox):
             outcome["sealed"] = ""
-    return _record(row, outcome, now=now)
+    return outcome
 
 
-def _record(row: MessageRow, outcome: dict[str, Any], *, now: datetime) -> str:
+def _record(row: MessageRow, outcome: dict[str, Any], *, now: datetime) -> None:
     """Write what came of a try, also where it took so long that it was called unsure meanwhile."""
     if row.kind == CODE and outcome["status"] == "failed":
         outcome["sealed"] = ""
@@ -163,7 +183,6 @@ def _record(row: MessageRow, outcome: dict[str, Any], *, now: datetime) -> str:
     with origin.work_of(row.request_id):
         about = {"message_id": row.id, "kind": row.event or row.kind, "attempt": row.tries}
         log.info("message handled", extra={**about, "outcome": outcome["status"], "error": outcome["error"] or None})
-    return str(outcome["status"])
 
 
 def delay_after(tries: int, *, code: bool) -> timedelta:

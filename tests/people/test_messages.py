@@ -150,6 +150,20 @@ def test_what_nobody_knows_is_never_sent_again_by_itself(world, outcome):
         assert message_queries.unsure_since() == (1, NOON)
 
 
+def test_many_are_sent_side_by_side_each_once(world):
+    tell(world, *"abcdefghi")
+    together, taken = threading.Barrier(messages.AT_ONCE), []
+
+    class Waits(senders.Outbox):
+        def send(self, one):
+            if taken:
+                together.wait(timeout=20)  # for as many as there are at once
+            taken.append(one.id)
+
+    assert deliver(world, Waits()) == 9
+    assert (len(taken), len(set(taken)), set(states(world).values())) == (9, 9, {"sent"})
+
+
 def test_after_an_unsure_one_the_next_are_tried_one_at_a_time(world):
     tell(world, *"abcdef")
     double = Double(*[senders.Unsure("ReadTimeout")] * 3)
