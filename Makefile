@@ -41,7 +41,7 @@ chromium: ## install Chromium for the browser journeys where it can be
 	@sh tests/install_chromium.sh
 
 test: setup check chromium ## everything: check, both engines, browser journeys
-	HUIGONG_REQUIRE_ALL=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+	HUIGONG_REQUIRE_ALL=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 axe: setup chromium ## look at every page with axe-core, in every seat, language and look (several minutes)
 	HUIGONG_AXE=all $(BIN)/python -m pytest tests/house/test_axe.py

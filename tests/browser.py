@@ -34,7 +34,7 @@ def chromium() -> Iterator[Browser]:
 def served(world: World) -> Iterator[str]:
     """Serve the world's application; give its address."""
     server = make_server("127.0.0.1", 0, world.app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -27,7 +27,7 @@ ASKERS = {
     "an operator": (OPERATOR, "admin"),
 }
 ROOMS = ("bulk", "merchant", "admin")
-EXAMPLES = 2  # of what is one's own; of what is another's, one
+EXAMPLES = 4  # of what is one's own; of what is another's, one
 
 
 @pytest.mark.parametrize("who", list(ASKERS))
@@ -46,21 +46,23 @@ def test_every_answer_is_as_the_document_says(world, who, monkeypatch):
         if own != room and world.app.config["ENGINE"] == "postgresql":
             continue  # another's door is shut before any database is asked: once is enough
         examples = EXAMPLES if own == room else 1
-        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)[: min(2, examples)]:
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)[
+            : 2 if own == room and may_be_wrong(operation) else 1
+        ]:
             ask_all(operation, mode, examples, lambda: {**headers, "Idempotency-Key": f"schema-{next(asked)}"}, wrong)
     assert next(asked) > (20 if world.app.config["ENGINE"] == "postgresql" else 120)
     assert sorted(wrong) == [], "\n".join(sorted(wrong))
     assert world.breaches() == []
 
 
+def may_be_wrong(operation):
+    """Whether there is input that the document refuses: any text may stand in a path."""
+    return bool(operation.query or operation.body)
+
+
 def ask_all(operation, mode, examples, headers, wrong):
     """Ask an operation a few times what is right, or wrong, and gather what its answers should not have been."""
-    try:
-        strategy = operation.as_strategy(generation_mode=mode)
-    except Exception:  # nothing negative can be made of an operation without input
-        if mode is GenerationMode.POSITIVE:
-            raise
-        return
+    strategy = operation.as_strategy(generation_mode=mode)
 
     def ask(case):
         case.headers = {**(case.headers or {}), **headers()}

@@ -82,6 +82,7 @@ def test_without_a_line_the_voucher_and_orders_are_as_last_seen_and_go_with_the_
         page.get_by_role("button", name="退出").click()
         page.wait_for_load_state("load")
         assert kept_by(page) == []
+        until(page, "navigator.serviceWorker.controller !== null")  # the sign-out took it away, the page set it up anew
         # Signed in again; then the line goes.
         context.add_cookies([{"name": "session", "value": cookie_of(world, world.browser(M1)), "url": address}])
         page.goto(address)
