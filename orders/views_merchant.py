@@ -279,10 +279,9 @@ def answer_refund(refund: str, verdict: str) -> ResponseReturnValue:
     reason = request.form.get("reason", "").strip()[:200]
     if verdict == "accept":
         try:
-            refunding.accept(**common, restock=_restock(request.form))
+            refunding.accept(**common, restock=restock_of(request.form))
         except Invalid as refused:
-            told = next(iter(refused.extra.get("errors", {}).values()), [refused.message])
-            return _refunds_page(gettext(told[0]), refund, refused.status)
+            return _refunds_page(first_of(refused), refund, refused.status)
         flash(gettext("已同意退款，款项正在退回。"), "success")
     elif verdict == "decline":
         if not reason:
@@ -294,7 +293,13 @@ def answer_refund(refund: str, verdict: str) -> ResponseReturnValue:
     return redirect(url_for("merchant.refunds"), 303)
 
 
-def _restock(form: Any) -> list[refunding.Returned]:
+def first_of(refused: Invalid) -> str:
+    """Return what is wrong with the first field, or with the whole, in the reader's language."""
+    told = next(iter(refused.extra.get("errors", {}).values()), [refused.message])
+    return gettext(told[0])
+
+
+def restock_of(form: Any) -> list[refunding.Returned]:
     """Return what is sold again, as typed beside each line. Raises Invalid for what is no number."""
     found = []
     for name, text in form.items():

@@ -22,6 +22,7 @@ from orders.queries import unions as union_queries
 from orders.queries.dashboard import Wanted
 from orders.services import refunding, summing
 from orders.services.summing import FRESH
+from orders.views_merchant import first_of, restock_of
 from people import queries as people_queries
 from voices import queries as voice_queries
 from voucher import queries as voucher_queries
@@ -131,38 +132,52 @@ def job(job_id: str) -> ResponseReturnValue:
 @bp.get("/refunds")
 def refunds() -> ResponseReturnValue:
     """Refunds to decide, and money of bank transfers to send back."""
+    return _refunds_page()
+
+
+def _refunds_page(
+    problem: str | None = None, wrong: tuple[str, str] = ("", ""), code: int = 200
+) -> ResponseReturnValue:
     now = clock.now()
     waiting = gateway_queries.waiting_refunds(provider="bank_transfer")
     failed = gateway_queries.failed_refunds()
     order_ids = {refund.order_id for refund in [*waiting, *failed] if refund.order_id is not None}
-    return render_template(
+    page = render_template(
         "operator/refunds.html",
         parts=refund_queries.parts_for_operator(now=now),
+        problem=problem,
+        wrong=wrong,
+        form=request.form if problem else {},
         waiting=waiting,
         failed=failed,
         orders=queries.orders_by_id(order_ids, now=now) if order_ids else {},
         unions={union.id: union.name for union in people_queries.unions()},
         key=secrets.token_urlsafe(12),
     )
+    return page, code
 
 
 @bp.post("/refunds/<refund>/<merchant_id>/<verdict>")
 def decide_refund(refund: str, merchant_id: str, verdict: str) -> ResponseReturnValue:
     """Decide a refund that a merchant left too long, or declined and the buyer appealed."""
     reason = request.form.get("reason", "").strip()[:200]
+    typed = sorted((name, text) for name, text in request.form.items() if name.startswith("restock_"))
     common: dict[str, Any] = {
         "refund": refund,
         "merchant_id": as_id(merchant_id),
         "actor_id": who().person_id,
-        "once": _once([verdict, reason]),
+        "once": _once([verdict, reason, typed]),
         "now": clock.now(),
     }
     if verdict == "accept":
-        refunding.accept_for_operator(**common)
+        try:
+            refunding.accept_for_operator(**common, restock=restock_of(request.form))
+        except Invalid as refused:
+            return _refunds_page(first_of(refused), (refund, merchant_id), refused.status)
         flash(gettext("已同意退款，款项正在退回。"), "success")
     elif verdict == "decline":
         if not reason:
-            raise Invalid("请填写拒绝的理由。")
+            return _refunds_page(gettext("请填写拒绝的理由。"), (refund, merchant_id), 422)
         refunding.decline(**common, reason=reason, final=True)
         flash(gettext("已拒绝，买家会看到您的理由。"), "success")
     else:

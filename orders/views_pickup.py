@@ -10,6 +10,7 @@ from flask_babel import gettext
 from kernel import clock
 from kernel.doors import PageBlueprint, said, who
 from kernel.errors import DomainError
+from kernel.ids import as_id
 from kernel.paging import decode_cursor
 from orders.queries import stations as station_queries
 from orders.services import pickup
@@ -22,6 +23,7 @@ station = PageBlueprint("station", __name__, audience="station", url_prefix="/st
 signed_in = PageBlueprint("pickup", __name__, audience="signed_in", url_prefix="/pickup")
 
 DESKS = {STATION: "station.home", MERCHANT: "merchant.collect", OPERATOR: "pickup_desk.home"}
+PACKETS_ON_PAGE = 50
 LISTS = ("shipped", "to_ship", "delivered")
 
 
@@ -60,6 +62,9 @@ def station_home() -> ResponseReturnValue:
     if status not in LISTS:
         status = LISTS[0]
     before = decode_cursor(request.args.get("cursor"))
+    order_id, _, position = request.args.get("packet", "").partition(".")
+    after = (as_id(order_id) or 0, as_id(position) or 0) if position else None
+    packets, following = station_queries.packets_at(identity.station_id, limit=PACKETS_ON_PAGE, after=after, now=now)
     return pickup_page(
         Desk(identity.person_id, station_id=identity.station_id),
         action=url_for("station.home"),
@@ -67,7 +72,8 @@ def station_home() -> ResponseReturnValue:
         station=people_queries.station_for_operator(identity.station_id),
         counts=station_queries.counts_at(identity.station_id),
         parcels=station_queries.parcels_at(identity.station_id, status=status, limit=50, before=before, now=now),
-        packets=station_queries.packets_at(identity.station_id, now=now),
+        packets=packets,
+        following=".".join(map(str, following)) if following else None,
         status=status,
         lists=LISTS,
     )

@@ -33,12 +33,14 @@ def refunds() -> Any:
 
 
 @bp.route("/refunds/<refund>/<merchant_id>/accept", methods=["POST"])
+@bp.arguments(schemas.AcceptRefund)
 @bp.response(200, schemas.RefundPart)
-def accept_refund(refund: str, merchant_id: str) -> Any:
-    """Decide for the buyer; this is final."""
+def accept_refund(body: dict[str, Any], refund: str, merchant_id: str) -> Any:
+    """Decide for the buyer; this is final. `restock` says what of the goods the merchant has back is sold again."""
     answer = refunding.accept_for_operator(
         refund=refund,
         merchant_id=as_id(merchant_id),
+        restock=[refunding.Returned(**line) for line in body["restock"]],
         actor_id=who().person_id,
         once=once(body=request.get_json(silent=True)),
         now=clock.now(),

@@ -155,17 +155,26 @@ def _on_paper(one: NamedStatement) -> list[pdf.Block]:
         words.append(gettext("银行流水号 %(reference)s", reference=one.statement.bank_reference))
     figures = [[gettext("项目"), gettext("金额")]]
     figures += [list(pair) for pair in zip(_figure_names(), map(yuan, _amounts(one.figures)), strict=True)]
-    head = [gettext("时间"), gettext("事由"), gettext("订单号"), *(_figure_names()[index] for index in (1, 2, 3, 4, 5))]
+    head = [
+        gettext("时间"),
+        gettext("事由"),
+        gettext("订单与礼包"),
+        *(_figure_names()[index] for index in (1, 2, 3, 4, 5)),
+    ]
     entries: list[list[str]] = [head]
+    packs = queries.packs_of(lines[:LINES_ON_PAPER], merchant_id=one.statement.merchant_id)
     for line in lines[:LINES_ON_PAPER]:
         amounts = _amounts(line.figures)[1:]
-        entries.append([*_facts(line), *(yuan(amount) if amount else "" for amount in amounts)])
+        *when, number = _facts(line)
+        sold = [_sold(pack) for pack in packs.get(line.order_id or 0, ())]
+        what = "\n".join(filter(None, [number, *sold, line.reason]))
+        entries.append([*when, what, *(yuan(amount) if amount else "" for amount in amounts)])
     blocks: list[pdf.Block] = [
         pdf.Heading(_campaign(one), level=2),
         pdf.Text("  ".join(words)),
         pdf.Table(figures, (2, 1), right=frozenset({1}), bold_last=True),
         pdf.Gap(),
-        pdf.Table(entries, (2.4, 1.1, 3, 1.6, 1.5, 1.6, 1.4, 1.6), right=frozenset(range(3, 8))),
+        pdf.Table(entries, (2.2, 1.1, 3.4, 1.6, 1.5, 1.6, 1.4, 1.6), right=frozenset(range(3, 8))),
     ]
     if len(lines) > LINES_ON_PAPER:
         blocks.append(pdf.Text(gettext("其余明细见同一张结算单的表格文件。"), small=True))

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 
 from kernel.db import db
 from kernel.paging import Page, page_of
@@ -12,7 +12,6 @@ from orders.queries.packing import packet_of
 from orders.rules import SENDING, only_pack
 
 WAITING = ("to_ship", "shipped")
-PACKETS = 200
 MOST_OF_AN_ORDER = 200
 
 
@@ -56,9 +55,18 @@ def parcels_at(
     return Page(items=with_labels(page.items, now=now), next_cursor=page.next_cursor)
 
 
-def packets_at(station_id: int | None, *, now: datetime) -> list[ParcelView]:
-    """Return what unions' recipients will still collect at a station, each one's packet, at most `PACKETS`."""
-    people = db.session.scalars(
+Place = tuple[int, int]
+"""Where a recipient stands: the order, and the position on its roster."""
+
+
+def packets_at(
+    station_id: int | None, *, limit: int, after: Place | None = None, now: datetime
+) -> tuple[list[ParcelView], Place | None]:
+    """Return what unions' recipients will still collect at a station, newest orders first: each one's packet.
+
+    `limit` counts recipients, from the one that follows `after`; the second is after whom the next page begins.
+    """
+    query = (
         select(Recipient)
         .join(Order, Order.id == Recipient.order_id)
         .where(
@@ -68,9 +76,16 @@ def packets_at(station_id: int | None, *, now: datetime) -> list[ParcelView]:
             Order.status.in_((*SENDING, "completed")),
         )
         .order_by(Recipient.order_id.desc(), Recipient.position)
-        .limit(PACKETS)
+        .limit(limit + 1)
         .execution_options(populate_existing=True)
-    ).all()
+    )
+    if after is not None:
+        order_id, position = after
+        same = and_(Recipient.order_id == order_id, Recipient.position > position)
+        query = query.where(or_(Recipient.order_id < order_id, same))
+    people = db.session.scalars(query).all()
+    following = (people[limit - 1].order_id, people[limit - 1].position) if len(people) > limit else None
+    people = people[:limit]
     order_ids = {one.order_id for one in people}
     rows = db.session.execute(
         select(Parcel, Order)
@@ -85,4 +100,4 @@ def packets_at(station_id: int | None, *, now: datetime) -> list[ParcelView]:
         for parcel in parcels
         if parcel.order_id == one.order_id
     ]
-    return [packet for packet in packets if packet is not None]
+    return [packet for packet in packets if packet is not None], following

@@ -141,8 +141,19 @@ def decline(
         return idempotency.finish(once, _said(part))
 
 
-def accept_for_operator(*, refund: str, merchant_id: int | None, actor_id: int, once: Once, now: datetime) -> Answer:
-    """An operator accepts a part the merchant did not answer in time, or declined and the buyer appealed."""
+def accept_for_operator(
+    *,
+    refund: str,
+    merchant_id: int | None,
+    restock: Sequence[Returned] = (),
+    actor_id: int,
+    once: Once,
+    now: datetime,
+) -> Answer:
+    """An operator accepts a part the merchant did not answer in time, or declined and the buyer appealed.
+
+    `restock` and what is raised are as in `accept`; StateConflict also for what is not an operator's to answer.
+    """
     with transaction():
         if (first := idempotency.begin(once)) is not None:
             return first
@@ -152,8 +163,9 @@ def accept_for_operator(*, refund: str, merchant_id: int | None, actor_id: int, 
         if part.status == "declined":
             lines = _lines(order.id)
             _reserve(order.id, _units_of(part), lines)
-        _accept(order, part, {}, decided_by=actor_id, now=now)
-        _note("refund.accept", part, now=now)
+        restocked = _restocked(part, restock)
+        _accept(order, part, restocked, decided_by=actor_id, now=now)
+        _note("refund.accept", part, now=now, restocked={str(number): count for number, count in restocked.items()})
         return idempotency.finish(once, _said(part))
 
 

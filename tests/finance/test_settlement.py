@@ -274,7 +274,7 @@ def test_the_workbook_and_the_document_say_the_same(world):
     answer = world.call(MERCHANT_A, "GET", f"/merchant/statements/{month}.pdf")
     assert (answer.status_code, answer.content_type) == (200, "application/pdf")
     words = PdfReader(io.BytesIO(answer.data)).pages[0].extract_text()
-    for one in (f"青岛甲 {month} 结算单", "应付净额", "¥150", "-¥100", number, "仅供参考"):
+    for one in (f"青岛甲 {month} 结算单", "应付净额", "¥150", "-¥100", number, "礼包A150 × 1", "仅供参考"):
         assert one in words
 
 

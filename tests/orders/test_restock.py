@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from tests.factories import APPROVER, MERCHANT_A, MERCHANT_B, OFFICER, OPERATOR, csrf_of
+from tests.forms import form_of, send, submit
 from tests.orders.test_refunds import M1, bought, refund, sent_back, ship
 
 
@@ -150,4 +151,25 @@ def test_the_page_asks_by_line_and_keeps_what_was_typed(world):
     assert (done.status_code, done.location) == (303, "/merchant/refunds")
     assert "回到库存" in client.get("/merchant/refunds?status=accepted").text
     assert (world.stock("A150"), world.stock("A100")) == ((49, 0, 1), (49, 0, 1))
+    assert world.breaches() == []
+
+
+def test_an_operator_who_decides_for_the_buyer_says_what_is_sold_again(world):
+    asked = returned(world, (1, 2), (2, 1))
+    declined = world.call(MERCHANT_A, "POST", f"/merchant/refunds/{asked}/decline", {"reason": "已拆封"}).json
+    number = world.call(M1, "GET", "/orders").json["items"][0]["number"]
+    assert world.call(M1, "POST", f"/orders/{number}/refunds/{asked}/appeal", {"reason": "没拆"}).status_code == 200
+    path = f"/admin/refunds/{asked}/{declined['merchant']['id']}/accept"
+    more = {"restock": [{"line_id": "1", "quantity": 3}]}
+    assert world.call(OPERATOR, "POST", path, more).json["code"] == "invalid"
+    desk = world.browser(OPERATOR)
+    wrong = submit(desk, "/admin/refunds", path, restock_1="9")
+    assert (wrong.status_code, 'value="9"' in wrong.text, "不能多于退回的份数" in wrong.text) == (422, True, True)
+    assert submit(desk, "/admin/refunds", path.replace("accept", "decline"), reason=" ").status_code == 422
+    assert world.stock("A150") == (47, 0, 3)
+    form = form_of(desk, "/admin/refunds", path)
+    for _ in range(2):
+        assert send(desk, "/admin/refunds", form, restock_1="2").status_code == 303
+    assert (world.stock("A150"), world.stock("A100")) == ((49, 0, 1), (49, 0, 1))
+    assert "回到库存" in world.browser(MERCHANT_A).get("/merchant/refunds?status=accepted").text
     assert world.breaches() == []

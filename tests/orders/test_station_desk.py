@@ -4,10 +4,11 @@ import re
 import threading
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from kernel import clock
-from kernel.db import db
+from kernel.db import db, transaction
+from orders import views_pickup
 from orders.models import Pickup, Recipient
 from orders.services import pickup
 from people import queries as people_queries
@@ -264,6 +265,26 @@ def test_a_unions_recipient_collects_their_own_packet_by_their_own_code(world):
     sheet = world.browser(OFFICER).get(f"/union/orders/{number}").text
     assert "已在自提点领取" in sheet
     assert world.breaches() == []
+
+
+def test_packets_are_listed_page_by_page(world, monkeypatch):
+    monkeypatch.setattr(views_pickup, "PACKETS_ON_PAGE", 1)
+    number, *_ = paid_choice(world)
+    with world.app.app_context(), transaction():
+        station = select(PickupStation.id).where(PickupStation.code == "S1").scalar_subquery()
+        db.session.execute(
+            update(Recipient)
+            .where(Recipient.order_id == int(number), Recipient.position < 3)
+            .values(station_id=station)
+        )
+    desk, seen, address = world.browser(STATION_S1), [], "/station/"
+    while address:
+        page = desk.get(address).text
+        seen += re.findall(r"<b>([^<]+)</b>", page.split('id="packets"')[1])
+        more = re.search(r'href="([^"]*packet=[^"]*)#packets"', page)
+        address = more[1].replace("&amp;", "&") if more else None
+    assert sorted(seen) == ["李强", "王芳"]
+    assert desk.get("/station/?packet=x.y").status_code == 200
 
 
 def test_who_says_they_have_it_leaves_a_code_that_hands_nothing_over(world):
