@@ -1,4 +1,4 @@
-"""系统对接: a merchant's own system is told; what it was told, and again where that failed."""
+"""系统对接: a merchant's own system is told; what it was told, and again where that failed; all of it for operators."""
 
 from flask import current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -11,8 +11,10 @@ from kernel.ids import as_id
 from kernel.paging import decode_cursor
 from orders.queries import webhooks as queries
 from orders.services import webhooks
+from people import queries as people_queries
 
 bp = PageBlueprint("hooks", __name__, audience="merchant", url_prefix="/merchant/hooks")
+operator = PageBlueprint("hooks_desk", __name__, audience="operator", url_prefix="/admin/webhooks")
 
 
 @bp.route("/", methods=["GET", "POST"])
@@ -61,3 +63,15 @@ def replay(delivery_id: str) -> ResponseReturnValue:
     webhooks.replay(delivery_id=as_id(delivery_id), merchant_id=who().merchant_id, now=clock.now())
     flash(gettext("会马上再发一次。"), "success")
     return redirect(url_for("hooks.home"), 303)
+
+
+@operator.get("/")
+def every() -> ResponseReturnValue:
+    """What merchants' own systems were told, of one merchant or of all."""
+    chosen = as_id(request.args.get("merchant", ""))
+    return render_template(
+        "operator/hooks.html",
+        deliveries=queries.deliveries(chosen, limit=50, before=decode_cursor(request.args.get("cursor"))),
+        merchants={one.id: one for one in people_queries.merchants()},
+        chosen=chosen,
+    )

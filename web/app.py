@@ -130,6 +130,7 @@ PAGE_BLUEPRINTS = (
     orders.views_pickup.station,
     orders.views_pickup.signed_in,
     orders.views_hooks.bp,
+    orders.views_hooks.operator,
     orders.views_evidence.member,
     orders.views_evidence.signed_in,
     orders.views_member.shop,

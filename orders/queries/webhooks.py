@@ -20,7 +20,10 @@ def endpoints(merchant_id: int | None) -> Sequence[Row[Any]]:
 
 
 def deliveries(merchant_id: int | None, *, limit: int, before: int | None = None) -> Page[Row[Any]]:
-    """Return what a merchant's addresses were told, newest first, with how often it was tried and what they said."""
+    """Return what addresses were told, newest first, with how often it was tried and what they said.
+
+    Those of one merchant, or of all where there is none.
+    """
     query = (
         select(
             WebhookDelivery.id,
@@ -34,12 +37,14 @@ def deliveries(merchant_id: int | None, *, limit: int, before: int | None = None
             WebhookDelivery.made_at,
             WebhookDelivery.delivered_at,
             WebhookEndpoint.url,
+            WebhookEndpoint.merchant_id,
         )
         .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
-        .where(WebhookEndpoint.merchant_id == merchant_id)
         .order_by(WebhookDelivery.id.desc())
         .limit(limit + 1)
     )
+    if merchant_id is not None:
+        query = query.where(WebhookEndpoint.merchant_id == merchant_id)
     if before is not None:
         query = query.where(WebhookDelivery.id < before)
     return page_of(db.session.execute(query).all(), limit=limit, key=lambda row: row.id)

@@ -274,6 +274,13 @@ def test_an_address_is_added_ended_and_what_it_missed_is_sent_again(world, merch
     assert submit(merchant, page, "/replay").status_code == 303
     work(world)
     assert (deliveries(world)[0]["status"], len(server.seen)) == ("delivered", 2)
+    desk = world.browser(OPERATOR)
+    told = desk.get("/admin/webhooks/").text
+    assert ("已送达" in told, server.url in told, "青岛甲" in told) == (True, True, True)
+    with world.app.app_context():
+        ids = {one.code: one.id for one in people_queries.merchants()}
+    assert server.url in desk.get(f"/admin/webhooks/?merchant={ids['A']}").text
+    assert server.url not in desk.get(f"/admin/webhooks/?merchant={ids['B']}").text
     other = world.browser(MERCHANT_B)
     form = form_of(merchant, page, "/end")
     token = {"csrf_token": csrf_of(other.get(page).text)}
