@@ -203,9 +203,14 @@ def change_cart() -> ResponseReturnValue:
 
 @bp.get("/checkout")
 def checkout() -> ResponseReturnValue:
-    """Ask where the order goes; a station chosen on the map is chosen here."""
+    """Ask where the order goes: where the last one went stands there already; a station chosen on the map is chosen."""
     station = as_id(request.args.get("station_id", ""))
-    form = {"kind": "pickup", "station_id": str(station)} if station is not None else {}
+    last = queries.last_delivery(who().member_id)
+    form = {
+        name: str(last[name]) for name in ("kind", "name", "phone", "region", "address", "station_id") if last.get(name)
+    }
+    if station is not None:
+        form |= {"kind": "pickup", "station_id": str(station)}
     return _checkout_page(form, {}, secrets.token_urlsafe(18))
 
 

@@ -39,10 +39,7 @@ class _Forms(HTMLParser):
             self._in.fields.add(name)
         if tag == "input" and named.get("type") in ("checkbox", "radio"):
             if "checked" in named:
-                held = self._in.carried.get(name)
-                self._in.carried[name] = (
-                    value if held is None else [*([held] if isinstance(held, str) else held), value]
-                )
+                self._in.carried[name] = [*self._in.carried.get(name, []), value]
         elif tag == "input" and named.get("type") != "file":
             self._in.carried[name] = value
         elif tag == "select":

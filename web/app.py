@@ -40,6 +40,7 @@ import orders.views_operator
 import orders.views_pickup
 import orders.views_privacy
 import orders.views_setup
+import orders.views_sharing
 import orders.views_shortages
 import orders.views_statements
 import orders.views_stations
@@ -135,6 +136,8 @@ PAGE_BLUEPRINTS = (
     orders.views_evidence.signed_in,
     orders.views_member.shop,
     orders.views_member.bp,
+    orders.views_sharing.everyone,
+    orders.views_sharing.member,
     orders.views_union.bp,
     orders.views_choices.everyone,
     orders.views_choices.union,

@@ -424,6 +424,14 @@ def orders_of_member(member_id: int | None, *, limit: int, before: int | None = 
     return _page(select(Order).where(Order.member_id == member_id), limit=limit, before=before, now=now)
 
 
+def last_delivery(member_id: int | None) -> dict[str, Any]:
+    """Return where a member's latest order went; nothing for a first order."""
+    found = db.session.scalar(
+        select(Order.delivery).where(Order.member_id == member_id).order_by(Order.id.desc()).limit(1)
+    )
+    return dict(found or {})
+
+
 def orders_of_union(union_id: int | None, *, limit: int, before: int | None = None, now: datetime) -> Page[OrderView]:
     """Return a union's orders, newest first."""
     return _page(select(Order).where(Order.union_id == union_id), limit=limit, before=before, now=now)

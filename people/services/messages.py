@@ -125,7 +125,6 @@ def _deliver(message_ids: Sequence[int], sender: Sender, *, key: str, now: datet
     """Claim messages, send them side by side with no row locked, and write what came of each; return the outcomes."""
     taken = [row for message_id in message_ids if (row := _claimed(message_id, now=now)) is not None]
     ready = [_envelope(row, key=key) for row in taken]
-    db.session.remove()  # no connection is kept while a provider is waited for
     with ThreadPoolExecutor(AT_ONCE, "message") as threads:
         tried = list(threads.map(lambda row, envelope: _tried(row, envelope, sender, now=now), taken, ready))
     for row, outcome in zip(taken, tried, strict=True):

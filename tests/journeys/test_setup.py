@@ -30,7 +30,9 @@ def window_of(world, browser, address, login, size):
 def test_from_last_years_copy_to_the_first_order(world, browser):
     with world.app.app_context():
         first = people_queries.by_phone(OPERATOR).person_id
-        staff.grant_seat(name="运营二", phone=SECOND, role="operator", organization_id=None, actor_id=first, now=clock.now())
+        staff.grant_seat(
+            name="运营二", phone=SECOND, role="operator", organization_id=None, actor_id=first, now=clock.now()
+        )
     today = clock.local(clock.now()).date()
     with served(world) as address:
         page = window_of(world, browser, address, OPERATOR, DESK)
