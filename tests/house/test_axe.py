@@ -19,7 +19,7 @@ AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="
 EVERY = os.environ.get("HUIGONG_AXE") == "all"
 LOOKS = {"light": {"theme": "light"}, "dark": {"theme": "dark"}, "large": {"theme": "light", "text": "large"}}
 WAYS = list(product(("zh_CN", "en"), LOOKS))
-FILES = re.compile(r"\.(xlsx|pdf|csv|svg|json)$|<kind>$")
+FILES = re.compile(r"\.(xlsx|pdf|csv|svg|png|json)$|<kind>$")
 MAIN = {"/", "/packs/<pack_id>", "/cart", "/checkout", "/orders/<number>", "/vouchers", "/sign-in"}
 MAIN |= {"/union/", "/union/orders/<number>", "/merchant/", "/admin/"}
 # What the list of pages does not have: errors, pages with nothing on them, somebody else who looks.

@@ -21,10 +21,11 @@ AT_MOST = 18  # one of them, on every page of a member, asks whether a question 
 PAGES = {
     None: ("/", "/packs/<pack_id>", "/gifts/<token>", "/sandbox/<reference>", "/outbox", "/sign-in", "/sign-in/staff")
     + ("/choose/<choice_token>", "/choose/board/<board_token>", "/stations/", "/announcements", "/help")
-    + ("/help/<article>", "/search"),
+    + ("/help/<article>", "/search", "/packs/<pack_id>/share.png"),
     M1: (
         *("/stations/", "/search", "/questions", "/orders/<number>/words"),
         *("/", "/packs/<pack_id>", "/cart", "/checkout", "/orders", "/orders/<number>", "/orders/<number>/refund"),
+        "/orders/<number>/receipt.pdf",
         *("/vouchers", "/account/", "/account/data.json", "/my-gifts/", "/account/messages/"),
     ),
     OFFICER: ("/union/", "/union/orders/new", "/union/orders/new-choice", "/union/orders/<number>")
