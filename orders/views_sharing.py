@@ -31,7 +31,7 @@ def share(pack_id: str) -> ResponseReturnValue:
     merchant = pack.merchant
     terms = {"step": yuan(campaign.offer.step_fen), "save": yuan(campaign.offer.save_fen)} if campaign else {}
     drawn = share_picture(
-        heading=gettext("惠工 · 崂山区总工会"),
+        heading=f"{gettext('惠工')} · {gettext('崂山区总工会')}",
         name=pack.name if zh else pack.name_en or pack.name,
         price=yuan(pack.price_fen),
         saving=gettext("用福利券每满 %(step)s 省 %(save)s", **terms) if campaign else "",

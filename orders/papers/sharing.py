@@ -9,7 +9,8 @@ import segno
 from PIL import Image, ImageDraw, ImageFont
 
 WIDTH, HEIGHT, EDGE = 1080, 1440, 72  # pixels
-RED, GOLD, PAPER, INK, QUIET = "#b3261e", "#e8c37a", "#fffaf2", "#2b1d1a", "#6d5a54"
+RED, DARK, GOLD, PAPER, GROUND = "#b3261e", "#9a1f18", "#e8c37a", "#fffaf2", "#fbeed6"
+INK, QUIET = "#2b1d1a", "#6d5a54"
 PICTURE = 640  # how high the pack's own picture stands
 CODE = 260
 KEPT = 64
@@ -48,9 +49,11 @@ def share_picture(
     if picture is not None:
         sheet.paste(_fitted(picture), (0, top))
     else:
-        draw.rectangle((0, top, WIDTH, top + PICTURE), fill="#fbeed6")
-        for number, text in enumerate(contents[:7]):
-            _line(draw, text, EDGE, top + 60 + number * 78, size=48, fill=INK, room=WIDTH - 2 * EDGE)
+        draw.rectangle((0, top, WIDTH, top + PICTURE), fill=GROUND)
+        _gift(draw, WIDTH - EDGE - 210, top + PICTURE - 50)
+        for number, text in enumerate(contents[:6]):
+            room = WIDTH - 2 * EDGE - (0 if number < 2 else 380 + EDGE)  # beside the gift from the third on
+            _line(draw, text, EDGE, top + 48 + number * 84, size=46, room=room)
     top += PICTURE + 40
     top = _lines(draw, name, EDGE, top, size=60, room=WIDTH - 2 * EDGE, most=2)
     _line(draw, origin, EDGE, top + 8, size=36, fill=QUIET, room=WIDTH - 2 * EDGE)
@@ -58,11 +61,24 @@ def share_picture(
     foot = HEIGHT - EDGE - CODE
     _line(draw, price, EDGE, foot - 6, size=92, fill=RED, room=room)
     _lines(draw, saving, EDGE, foot + 112, size=38, room=room, most=2)
-    _line(draw, hint, EDGE, HEIGHT - EDGE - 44, size=34, fill=QUIET, room=room)
+    _line(draw, hint, EDGE, HEIGHT - EDGE - 40, size=30, fill=QUIET, room=room)
     sheet.paste(_code(address), (WIDTH - EDGE - CODE, foot))
     target = io.BytesIO()
     sheet.quantize(128).save(target, "PNG", optimize=True)
     return target.getvalue()
+
+
+def _gift(draw: ImageDraw.ImageDraw, middle: int, bottom: int) -> None:
+    """Draw a wrapped gift that stands on `bottom`."""
+    draw.ellipse((middle - 250, bottom - 430, middle + 250, bottom + 10), fill="#f5e2bd")
+    draw.ellipse((middle - 200, bottom - 16, middle + 200, bottom + 16), fill="#dcc59a")
+    draw.rounded_rectangle((middle - 160, bottom - 240, middle + 160, bottom), 10, fill=RED)
+    draw.rounded_rectangle((middle - 180, bottom - 300, middle + 180, bottom - 230), 10, fill=DARK)
+    draw.rectangle((middle - 24, bottom - 300, middle + 24, bottom), fill=GOLD)
+    for side in (-1, 1):
+        left, right = sorted((middle, middle + side * 150))
+        draw.ellipse((left, bottom - 390, right, bottom - 300), outline=GOLD, width=22)
+    draw.ellipse((middle - 30, bottom - 340, middle + 30, bottom - 286), fill="#d5a94f")
 
 
 def _fitted(picture: bytes) -> Image.Image:
