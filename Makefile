@@ -46,6 +46,9 @@ test: setup check chromium ## everything: check, both engines, browser journeys
 axe: setup chromium ## look at every page with axe-core, in every seat, language and look (several minutes)
 	HUIGONG_AXE=all $(BIN)/python -m pytest tests/house/test_axe.py
 
+lighthouse: setup chromium ## Lighthouse over the five main pages, at least 95 in each category (needs node; a few minutes)
+	$(BIN)/python -m tests.lighthouse
+
 torture: setup ## buy while everything is killed, then prove what was told (TORTURE_SECONDS 300, TORTURE_CLIENTS 200, TORTURE_SEED)
 	$(BIN)/python -m tests.torture.run
 
@@ -83,4 +86,4 @@ migration: setup ## write a migration: make migration m="what changes"
 previous-release:  ## pack the code of release REF, beside which the next one must work (tests/house/test_rolling.py)
 	git archive $(REF) $(ROOMS) migrations wsgi.py tests/factories.py ':!web/static' ':!web/translations' | xz -9 > tests/data/previous-release.tar.xz
 
-.PHONY: help setup demo run check fix chromium test axe torture bench growth workers hosts advisories lock pictures translations migration previous-release
+.PHONY: help setup demo run check fix chromium test axe lighthouse torture bench growth workers hosts advisories lock pictures translations migration previous-release
