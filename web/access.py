@@ -44,9 +44,13 @@ def install(app: Flask) -> None:
 def _admit() -> ResponseReturnValue | None:
     g.identity = None
     origin.came_from(request.remote_addr or "")
+    now = clock.now()
+    if request.endpoint is None and SECRET in session and _wants_page():
+        g.identity = _by_cookie(
+            session[SECRET], now=now
+        )  # who is signed in sees so on the page that says what is wrong
     if request.endpoint is None or request.endpoint in OPEN_ENDPOINTS:
         return None
-    now = clock.now()
     audience = getattr(current_app.blueprints.get(request.blueprint or ""), "audience", None)
     bearer = _bearer()
     if bearer is not None:

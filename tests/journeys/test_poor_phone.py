@@ -93,7 +93,7 @@ def test_without_a_line_the_voucher_and_orders_are_as_last_seen_and_go_with_the_
         server.close()
         page.goto(f"{address}/cart")
         expect(page.locator("h1")).to_have_text("现在连不上网络")
-        expect(page.locator("#last-seen")).to_contain_text("¥180")
+        expect(page.locator("#last-seen")).to_contain_text("可使用 ¥180 面值 ¥200")
         expect(page.locator("#last-seen")).to_contain_text(number)
         expect(page.locator("#last-seen")).to_contain_text("上次看到的时间")
         assert page.locator("img").first.evaluate("one => one.naturalWidth") > 0

@@ -422,3 +422,11 @@ def test_a_name_nobody_has_is_locked_like_one_somebody_has(strict):
             entry.check_password(login="nobody", password="x", allowed=FREE, now=now)
         refused.append(told.value.code)
     assert refused == ["wrong_password"] * 5 + ["rate_limited"] * 2
+
+
+def test_a_page_that_is_nowhere_still_knows_who_is_signed_in(world):
+    client = world.browser(M1)
+    page = client.get("/nowhere", headers={"Accept": "text/html"})
+    assert (page.status_code, "会员1" in page.text, "登录</a>" in page.text) == (404, True, False)
+    stranger = world.app.test_client().get("/nowhere", headers={"Accept": "text/html"})
+    assert (stranger.status_code, "会员1" in stranger.text, "登录</a>" in stranger.text) == (404, False, True)

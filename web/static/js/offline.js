@@ -12,6 +12,13 @@ async function last(paths, selector) {
   }
   return null;
 }
+// What is read out of a page that is not shown has no layout: each text by itself, or they would run together.
+function wordsOf(element) {
+  const texts = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  const words = [];
+  while (texts.nextNode()) words.push(texts.currentNode.textContent.replace(/\s+/g, " ").trim());
+  return words.filter((one) => one);
+}
 function show(title, seen) {
   if (!seen) return;
   const section = document.createElement("section");
@@ -25,7 +32,7 @@ function show(title, seen) {
   for (const one of seen.found) {
     // Words alone, one line each: what was a link or a button leads nowhere without a line.
     const words = document.createElement("p");
-    words.textContent = one.innerText || one.textContent.replace(/\s+/g, " ").trim();
+    words.textContent = wordsOf(one).join(" ");
     section.append(words);
   }
   place.append(section);
