@@ -11,7 +11,7 @@ import psycopg
 from flask import current_app
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -33,6 +33,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -267,13 +268,18 @@ def raised_as_ours(connection: Connection, driver: Any) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        lost = bool(driver.closed)
+        lost = _of_no_use(driver)
         raised = DBAPIError.instance(
             None, None, error, psycopg.Error, connection_invalidated=lost, dialect=connection.dialect
         )
         if lost:
             connection.invalidate(error)
         raise raised from error
+
+
+def _of_no_use(driver: Any) -> bool:
+    """Return whether a connection is gone, or stuck in a pipeline: cut in its middle, it may not know that yet."""
+    return bool(driver.closed) or driver.pgconn.pipeline_status != PipelineStatus.OFF
 
 
 def among(column: SQLColumnExpression[Any], values: Iterable[str]) -> ColumnElement[bool]:
@@ -301,6 +307,14 @@ def prepare_engine(
     `pooled`: a pooler gives each transaction any of its connections. What is SET on one would reach whoever gets it
     next, and not reach us: there the database role has these settings.
     """
+    if engine.dialect.name == "postgresql":
+
+        @event.listens_for(engine, "handle_error")
+        def _is_gone(context: ExceptionContext) -> None:
+            """Let SQLAlchemy give a connection up that is of no use, whatever it was asked for last."""
+            if context.connection is not None and not context.connection.invalidated:
+                context.is_disconnect |= _of_no_use(context.connection.connection.driver_connection)
+
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")

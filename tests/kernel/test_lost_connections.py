@@ -1,5 +1,7 @@
 """A connection to PostgreSQL that is lost is no 500: the request is answered, or says that it may be asked again."""
 
+from contextlib import contextmanager
+
 import psycopg
 import pytest
 from flask_migrate import upgrade
@@ -129,5 +131,53 @@ def test_a_session_whose_connection_is_gone_is_put_away_and_the_next_one_works(c
         db.session.execute(text("SELECT 1"))
         cut(url)
         db.session.remove()
+        assert db.session.execute(text("SELECT 1")).scalar_one() == 1
+        db.session.remove()
+
+
+@pytest.fixture
+def stuck(monkeypatch):
+    """A switch: from now on a connection is cut in the middle of each pipeline, does not notice, and stays in it."""
+    cuts = []
+
+    @contextmanager
+    def pipeline(driver):
+        cuts.append(driver)
+        driver.pgconn.enter_pipeline_mode()
+        driver.pgconn.send_query_params(b"SELECT 1", None)
+        raise psycopg.OperationalError("cut in the middle")
+        yield
+
+    def switch(on):
+        if on:
+            monkeypatch.setattr(psycopg.Connection, "pipeline", pipeline)
+        else:
+            monkeypatch.undo()
+        return cuts
+
+    return switch
+
+
+def test_a_connection_stuck_in_a_pipeline_is_given_up_and_said_to_be_so(cut_world, stuck):
+    world, _ = cut_world
+    body = {**world.lines(("A150", 1)), "payable_fen": 13000, "delivery": SHIP}
+    cuts = stuck(True)
+    answer = world.call(M1, "POST", "/orders", body, key="stuck")
+    assert (answer.status_code, answer.json["code"], len(cuts) > 0) == (503, "unavailable", True), answer.text
+    assert [driver.closed for driver in cuts] == [True] * len(cuts)
+    stuck(False)
+    assert world.call(M1, "POST", "/orders", body, key="stuck").status_code == 201
+    assert world.stock("A150") == (49, 1, 0)
+    assert world.breaches() == []
+
+
+def test_a_session_with_a_connection_of_no_use_is_put_away(cut_world):
+    world, _ = cut_world
+    with world.app.app_context():
+        driver = db.session.connection().connection.driver_connection
+        driver.pgconn.enter_pipeline_mode()
+        driver.pgconn.send_query_params(b"SELECT 1", None)
+        db.session.remove()
+        assert driver.closed
         assert db.session.execute(text("SELECT 1")).scalar_one() == 1
         db.session.remove()
