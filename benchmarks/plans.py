@@ -34,6 +34,7 @@ TOTALS = {
     ("/admin/campaigns/<slug>/forecast", "ledger_postings"),
     ("/admin/campaigns/<slug>/remind", "vouchers"),
     ("/admin/queues", "orders"),
+    ("/admin/statements/", "ledger_postings"),  # what every merchant has earned in the month that is not over
     ("/admin/stations/", "orders"),
     ("/api/v1/admin/campaigns/<slug>/report", "orders"),
     ("/api/v1/admin/campaigns/<slug>/report", "order_lines"),

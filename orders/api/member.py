@@ -11,7 +11,7 @@ from kernel.ids import as_id
 from kernel.paging import decode_cursor
 from kernel.pictures import at_width
 from kernel.schemas import PageArgs, page
-from orders import queries, schemas
+from orders import grant_schemas, queries, schemas
 from orders.queries import grants as grant_queries
 from orders.queries import refunds as refund_queries
 from orders.queries import why as why_queries
@@ -193,15 +193,15 @@ def receive(number: str, parcel: str) -> Any:
 
 
 @bp.route("/me/gifts")
-@bp.response(200, schemas.GiftList)
+@bp.response(200, grant_schemas.GiftList)
 def gifts() -> Any:
     """List what the union gives the member free of charge."""
     return {"items": grant_queries.gifts_of_member(who().member_id, now=clock.now())}
 
 
 @bp.route("/me/gifts/<gift>/confirm", methods=["POST"])
-@bp.arguments(schemas.TakeGift)
-@bp.response(200, schemas.Gift)
+@bp.arguments(grant_schemas.TakeGift)
+@bp.response(200, grant_schemas.Gift)
 def take_gift(body: dict[str, Any], gift: str) -> Any:
     """Take a gift and say where it goes; taking it again changes nothing."""
     own = grant_queries.gift_of_member(gift, member_id=who().member_id, now=clock.now())
@@ -216,7 +216,7 @@ def take_gift(body: dict[str, Any], gift: str) -> Any:
 
 
 @bp.route("/me/gifts/<gift>/decline", methods=["POST"])
-@bp.response(200, schemas.Gift)
+@bp.response(200, grant_schemas.Gift)
 def decline_gift(gift: str) -> Any:
     """Do not want a gift; what was held for it goes back."""
     own = grant_queries.gift_of_member(gift, member_id=who().member_id, now=clock.now())

@@ -11,7 +11,7 @@ from kernel.errors import Invalid
 from kernel.ids import as_id
 from kernel.paging import decode_cursor
 from kernel.schemas import page
-from orders import queries, schemas
+from orders import grant_schemas, queries, schemas
 from orders.api.member import wanted_of
 from orders.queries import grants as grant_queries
 from orders.queries import refunds as refund_queries
@@ -73,14 +73,14 @@ def report(slug: str) -> Any:
 
 
 @bp.route("/campaigns/<slug>/grants", methods=["POST"])
-@bp.response(201, schemas.Grant)
+@bp.response(201, grant_schemas.Grant)
 def make_grant(slug: str) -> Any:
     """Give packs (or a voucher of another campaign) to a named list: JSON, or a form with a spreadsheet in `file`."""
     upload = request.files.get("file")
     given = request.form.to_dict() if upload is not None else request.get_json(silent=True)
     if not isinstance(given, dict):
         raise Invalid("请提交名单，或上传名单文件。", errors={"recipients": ["名单是空的。"]})
-    body = schemas.NewGrant().load(given)
+    body = grant_schemas.NewGrant().load(given)
     wanted = wanted_of(body) + ([Wanted(body["pack_id"], 1)] if body["pack_id"] is not None else [])
     answer = granting.make(
         slug=slug,
@@ -107,7 +107,7 @@ def _rows_of(body: dict[str, Any], upload: Any) -> sheets.Rows:
 
 
 @bp.route("/campaigns/<slug>/grants", methods=["GET"])
-@bp.response(200, schemas.GrantList)
+@bp.response(200, grant_schemas.GrantList)
 def grants(slug: str) -> Any:
     """List a campaign's grants, with how many have answered what."""
     campaign = voucher_queries.campaign(slug, now=clock.now())
@@ -115,8 +115,8 @@ def grants(slug: str) -> Any:
 
 
 @bp.route("/grants/<grant_id>/recipients")
-@bp.arguments(schemas.RecipientArgs, location="query")
-@bp.response(200, page(schemas.GrantRecipient))
+@bp.arguments(grant_schemas.RecipientArgs, location="query")
+@bp.response(200, page(grant_schemas.GrantRecipient))
 def recipients(args: dict[str, Any], grant_id: str) -> Any:
     """List who a grant is for and what they answered, each with the own link."""
     found = grant_queries.grant(as_id(grant_id), now=clock.now())

@@ -24,7 +24,7 @@ from kernel.idempotency import Answer, Once
 from kernel.ids import new_id
 from kernel.money import MAX_FEN
 from kernel.schemas import RowFault
-from orders import schemas
+from orders import grant_schemas
 from orders.models import Grant, GrantRecipient, Order
 from orders.queries import grants as grant_queries
 from orders.rules import GRANTED, Line, Wanted, owed_by_merchant, quantities_of
@@ -162,7 +162,7 @@ def make(
         audit.record("grant.make", f"grant:{grant_id}", actor_id=once.person_id, now=now, after=after)
         if quantities:
             catalog_steps.hold(quantities)
-        return idempotency.finish(once, schemas.Grant().dump(grant_queries.grant(grant_id, now=now)))
+        return idempotency.finish(once, grant_schemas.Grant().dump(grant_queries.grant(grant_id, now=now)))
 
 
 def confirm(

@@ -43,9 +43,8 @@ SURROGATE = '"\\ud800"'
 
 def everything(value):
     """A JSON body in which every field anybody reads is this text."""
-    names = sorted(
-        set(re.findall(r"^ {4}(\w+) = ", (ROOT / "orders" / "schemas.py").read_text(encoding="utf-8"), re.M))
-    )
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "orders").glob("*schemas.py")]
+    names = sorted(set(re.findall(r"^ {4}(\w+) = ", "\n".join(texts), re.M)))
     names += ["slug", "audience", "rule", "tiers_fen", "contents", "delta", "count", "eligible", "kind", "member_nos"]
     return "{" + ",".join(f'"{name}": {value}' for name in names) + "}"
 
