@@ -179,7 +179,7 @@ def movements(args: dict[str, Any], pack_id: str) -> Any:
     """List every change of an own pack's stock, newest first."""
     own = queries.pack(as_id(pack_id), merchant_id=who().merchant_id)
     rows = ledger_queries.pack_history(own.id, limit=args["limit"] + 1, before=decode_cursor(args["cursor"]))
-    return page_of(rows, limit=args["limit"], key=lambda row: row.id)
+    return tagged(page(schemas.Movement)().dump(page_of(rows, limit=args["limit"], key=lambda row: row.id)))
 
 
 @operator.route("/packs")

@@ -7,7 +7,7 @@ from flask.views import MethodView
 from marshmallow import fields
 
 from kernel import clock
-from kernel.doors import ApiBlueprint, who
+from kernel.doors import ApiBlueprint, tagged, who
 from kernel.ids import as_id
 from kernel.paging import decode_cursor
 from kernel.schemas import Base, IdField, Length, Moment, PageArgs, page, text
@@ -91,7 +91,8 @@ def end(endpoint_id: str) -> None:
 @bp.response(200, page(WebhookDelivery))
 def deliveries(args: dict[str, Any]) -> Any:
     """List what own addresses were told, newest first."""
-    return queries.deliveries(who().merchant_id, limit=args["limit"], before=decode_cursor(args["cursor"]))
+    found = queries.deliveries(who().merchant_id, limit=args["limit"], before=decode_cursor(args["cursor"]))
+    return tagged(page(WebhookDelivery)().dump(found))
 
 
 @bp.route("/webhooks/deliveries/<delivery_id>/replay", methods=["POST"])

@@ -168,9 +168,10 @@ class Refunds(MethodView):
     @bp.response(200, page(schemas.RefundPart))
     def get(self, args: dict[str, Any]) -> Any:
         """List what buyers give back of own packs, newest first."""
-        return refund_queries.parts_of_merchant(
+        found = refund_queries.parts_of_merchant(
             who().merchant_id, status=args["status"], limit=args["limit"], before=decode_cursor(args["cursor"])
         )
+        return tagged(page(schemas.RefundPart)().dump(found))
 
 
 @bp.route("/refunds/<refund>/accept", methods=["POST"])

@@ -282,3 +282,16 @@ def test_what_came_short_is_told_to_the_merchants_system(world, http_server):
             "note": "少一份",
         }
     ]
+
+
+@pytest.mark.parametrize(
+    "what", ["parcels", "packs", "refunds", "statements", "webhooks/deliveries", "packs/A150/movements"]
+)
+def test_a_merchants_system_that_has_a_list_already_is_sent_nothing(world, what):
+    bought(world, ("A150", 1))
+    path = f"/merchant/{what}".replace("A150", world.packs["A150"])
+    first = world.call(MERCHANT_A, "GET", path)
+    assert (first.status_code, "next_cursor" in first.json) == (200, True)
+    headers = {"Authorization": f"Bearer {world.token(MERCHANT_A)}", "If-None-Match": first.headers["ETag"]}
+    again = world.app.test_client().get(f"/api/v1{path}", headers=headers)
+    assert (again.status_code, again.data) == (304, b"")
