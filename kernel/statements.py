@@ -196,7 +196,7 @@ def together(*, as_one: bool = False, commits: bool = False) -> Iterator[None]:
         else:
             _send(connection, waiting)
     finally:
-        del info[_WAITING]
+        info.pop(_WAITING, None)  # a connection that was lost meanwhile forgot it
 
 
 def change(
@@ -283,7 +283,10 @@ def _send_as_one(connection: Connection, waiting: list[_Sent], *, commits: bool)
         if refused is None:
             raise
         # Undone, so that the refusal can be told with what is there now; SQLAlchemy's own rollback follows.
-        cast("psycopg.Connection[Any]", connection.connection.driver_connection).rollback()
+        if error.connection_invalidated:  # the server went away with its answer given: what is there now, another tells
+            db.session.rollback()
+        else:
+            cast("psycopg.Connection[Any]", connection.connection.driver_connection).rollback()
         sent[int(refused[1])].check(int(refused[2]))
         raise
     for one, count in zip(sent, changed, strict=True):

@@ -181,3 +181,25 @@ def test_a_session_with_a_connection_of_no_use_is_put_away(cut_world):
         assert driver.closed
         assert db.session.execute(text("SELECT 1")).scalar_one() == 1
         db.session.remove()
+
+
+def test_what_was_refused_as_the_server_went_away_is_still_told(cut_world, monkeypatch):
+    world, _ = cut_world
+    real, gone = psycopg.Connection.pipeline, []
+
+    @contextmanager
+    def pipeline(driver):
+        try:
+            with real(driver):
+                yield
+        except psycopg.errors.InvalidTextRepresentation:
+            gone.append(driver)
+            driver.close()
+            raise
+
+    monkeypatch.setattr(psycopg.Connection, "pipeline", pipeline)
+    refused = world.place(M1, ("A150", 51))
+    assert (refused.status_code, refused.json["code"], len(gone)) == (409, "out_of_stock", 1), refused.text
+    assert world.place(M1, ("A150", 1)).status_code == 201
+    assert world.stock("A150") == (49, 1, 0)
+    assert world.breaches() == []
