@@ -46,9 +46,8 @@ def _admit() -> ResponseReturnValue | None:
     origin.came_from(request.remote_addr or "")
     now = clock.now()
     if request.endpoint is None and SECRET in session and _wants_page():
-        g.identity = _by_cookie(
-            session[SECRET], now=now
-        )  # who is signed in sees so on the page that says what is wrong
+        # Who is signed in sees so on the page that says what is wrong.
+        g.identity = _by_cookie(session[SECRET], now=now)
     if request.endpoint is None or request.endpoint in OPEN_ENDPOINTS:
         return None
     audience = getattr(current_app.blueprints.get(request.blueprint or ""), "audience", None)
