@@ -92,9 +92,23 @@ def pgbouncer(postgresql_server: str, tmp_path_factory: pytest.TempPathFactory) 
     pooler.stop()
 
 
+@pytest.fixture(scope="session")
+def engine_apps() -> Iterator[dict[str, Flask]]:
+    """The applications made so far, by engine: each is made once a process, however often tests change engines."""
+    apps: dict[str, Flask] = {}
+    yield apps
+    for app in apps.values():
+        with app.app_context():
+            db.engine.dispose()
+
+
 @pytest.fixture(scope="session", params=ENGINES)
-def engine_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+def engine_app(
+    request: pytest.FixtureRequest, engine_apps: dict[str, Flask], tmp_path_factory: pytest.TempPathFactory
+) -> Flask:
     """The application on a migrated, empty database of each engine."""
+    if request.param in engine_apps:
+        return engine_apps[request.param]
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "sqlite":
         url = f"sqlite:///{folder / 'huigong.db'}"
@@ -119,9 +133,8 @@ def engine_app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     if request.param == "sqlite":
         shutil.copy(folder / "huigong.db", folder / "template.db")
     app.config["ENGINE"], app.config["FOLDER"] = request.param, folder
-    yield app
-    with app.app_context():
-        db.engine.dispose()
+    engine_apps[request.param] = app
+    return app
 
 
 @pytest.fixture
