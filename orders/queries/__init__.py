@@ -2,14 +2,11 @@
 
 from orders.queries.orders import (
     OrderView,
-    PackageView,
-    ParcelView,
     basket,
     due,
     due_holding,
     has_due,
     last_delivery,
-    lines_of_parcel,
     numbers_in,
     order,
     order_of_member,
@@ -17,13 +14,18 @@ from orders.queries.orders import (
     orders_by_id,
     orders_of_member,
     orders_of_union,
+    recipients_of,
+    status_now,
+)
+from orders.queries.parcels import (
+    PackageView,
+    ParcelView,
+    lines_of_parcel,
     parcel_of_merchant,
     parcels_by_id,
     parcels_from_lines,
     parcels_of_merchant,
     parcels_waiting,
-    recipients_of,
-    status_now,
 )
 from orders.queries.report import all_breaches, breaches, campaign_report, proof, report
 

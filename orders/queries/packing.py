@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from orders.models import Recipient
-from orders.queries.orders import ParcelView, lines_of, recipients_of
+from orders.queries.orders import recipients_of
+from orders.queries.parcels import ParcelView, lines_of
 from orders.rules import UNION_BUYER, Line, only_pack
 
 

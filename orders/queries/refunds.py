@@ -12,7 +12,7 @@ from kernel.errors import NotFound
 from kernel.ids import as_id
 from kernel.paging import Page, page_of
 from orders.models import Order, OrderRefund, RefundLine, RefundPart, RefundPicture
-from orders.queries.orders import lines_of
+from orders.queries.parcels import lines_of
 from orders.rules import GiveBack, Line, give_back, refund_status
 from voucher import queries as voucher_queries
 

@@ -7,8 +7,8 @@ from sqlalchemy import and_, func, or_, select
 from kernel.db import db
 from kernel.paging import Page, page_of
 from orders.models import Order, Parcel, Recipient
-from orders.queries.orders import ParcelView, lines_of, with_labels
 from orders.queries.packing import packet_of
+from orders.queries.parcels import ParcelView, lines_of, with_labels
 from orders.rules import SENDING, only_pack
 
 WAITING = ("to_ship", "shipped")

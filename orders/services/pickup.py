@@ -16,8 +16,8 @@ from kernel.errors import Invalid, NotFound, StateConflict
 from orders import queries
 from orders.models import Order, Parcel, Pickup, Recipient
 from orders.queries import OrderView, ParcelView
-from orders.queries.orders import lines_of, parse_parcel
 from orders.queries.packing import packet_of
+from orders.queries.parcels import lines_of, parse_parcel
 from orders.queries.unions import ChoiceView
 from orders.rules import SENDING, is_pickup_code, only_pack, pickup_code
 from orders.services import telling
