@@ -4,76 +4,33 @@ import contextlib
 import io
 import os
 import re
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pyotp
 import pytest
 import xlsxwriter
 from playwright.sync_api import Error as PlaywrightError
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.browser import chromium, demonstration, sign_in, with_browser
 from tests.conftest import SECRET_LOOKING
-from web.settings import ROOT
 
-CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
-pytestmark = pytest.mark.skipif(
-    os.environ.get("HUIGONG_NO_BROWSER") == "1", reason="HUIGONG_NO_BROWSER=1 leaves the browser journeys out"
-)
+pytestmark = with_browser
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("journey")
-    environ = {**os.environ, "DATABASE_URL": f"sqlite:///{folder / 'demo.db'}", "WEB_CONCURRENCY": "2"}
-    environ.pop("HUIGONG_ENV", None)
-    command = [sys.executable, "-W", "ignore", "-m", "web.cli", "demo", "--port", str(port)]
-    log = open(folder / "demo.log", "w")  # noqa: SIM115 it lives as long as the server
-    server = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
-    try:
-        for _ in range(300):
-            try:
-                with socket.create_connection(("127.0.0.1", port), timeout=1):
-                    break
-            except OSError:
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(30)
-        log.close()
-        # The greeting names the demonstration's logins; nothing after it may name a phone.
-        _, _, after = Path(log.name).read_text().partition("operators          13600000001, 13600000002")
-        assert not SECRET_LOOKING.search(after), "a phone, a token or an address in the log"
+    with demonstration(folder, WEB_CONCURRENCY="2") as served:
+        yield served
+    # The greeting names the demonstration's logins; nothing after it may name a phone.
+    _, _, after = (folder / "demo.log").read_text().partition("operators          13600000001, 13600000002")
+    assert not SECRET_LOOKING.search(after), "a phone, a token or an address in the log"
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        options = {"executable_path": CHROMIUM} if CHROMIUM else {}
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        yield playwright.chromium.launch(args=flags, **options)
-
-
-def sign_in(browser, address: str, phone: str, size=(390, 844)) -> Page:
-    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, locale="zh-CN")
-    page = context.new_page()
-    page.goto(f"{address}/sign-in")
-    page.get_by_label("手机号").fill(phone)
-    page.get_by_role("button", name="获取验证码").click()
-    page.get_by_label("6 位验证码").fill(page.locator("#code-shown").inner_text())
-    page.get_by_role("button", name="登录").click()
-    expect(page.locator("#code")).to_have_count(0)  # the next page is there, and with it the cookie
-    page.wait_for_load_state("load")
-    return page
+    with chromium() as started:
+        yield started
 
 
 def fits(page: Page) -> None:

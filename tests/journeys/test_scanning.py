@@ -9,8 +9,9 @@ import segno
 from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
+from tests.browser import CHROMIUM, sign_in
 from tests.factories import MERCHANT_A, STATION_S1
-from tests.journeys.test_browser import CHROMIUM, fits, sign_in
+from tests.journeys.test_browser import fits
 from tests.orders.test_parcels import code_of, collected, parcel
 from web.settings import ROOT
 

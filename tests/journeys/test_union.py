@@ -8,7 +8,8 @@ import xlsxwriter
 from playwright.sync_api import expect
 from python_calamine import CalamineWorkbook
 
-from tests.journeys.test_browser import address, browser, fits, pytestmark, shot, sign_in
+from tests.browser import sign_in
+from tests.journeys.test_browser import address, browser, fits, pytestmark, shot
 
 __all__ = ["address", "browser", "pytestmark"]
 
