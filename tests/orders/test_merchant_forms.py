@@ -86,6 +86,7 @@ def test_a_pack_is_offered_changed_approved_and_sent_back(world, merchant):
     for field, value, told in (("name", "", "required"), ("price", "15元", "tier"), ("quantity_0", "0", "quantity")):
         wrong = submit(merchant, "/merchant/packs/new", **{**filled, field: value})
         assert (wrong.status_code, "is-invalid" in wrong.text) == (422, True), told
+    assert len(world.call(MERCHANT_A, "GET", "/merchant/packs").json["items"]) == 2, "nothing was offered"
     offered = submit(merchant, "/merchant/packs/new", **filled)
     assert offered.status_code == 303
     page = offered.location
@@ -113,6 +114,8 @@ def test_sale_alert_split_and_picture(world, merchant):
     assert submit(merchant, page, "/alert", alert_below="多").status_code == 422
     assert submit(merchant, page, "/split", bulk_share="10").status_code == 303
     assert submit(merchant, page, "/split", bulk_share="x").status_code == 422
+    own = world.call(MERCHANT_A, "GET", f"/merchant/packs/{world.packs['A150']}").json
+    assert (own["alert_below"], own["bulk_share"]) == (60, 10), "what was refused left what was there"
     assert submit(merchant, page, "/split", bulk_share="").status_code == 303
     assert submit(merchant, page, "/picture", file=(io.BytesIO(picture()), "米.jpg")).status_code == 303
     assert submit(merchant, page, "/picture", file=(io.BytesIO(b"GIF89a no"), "米.jpg")).status_code == 422
