@@ -39,6 +39,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from kernel import origin
+from kernel.trips import PREPARED
 
 
 class Base(DeclarativeBase):
@@ -305,7 +306,8 @@ def prepare_engine(
     answered `unavailable`, and nothing of it is done.
 
     `pooled`: a pooler gives each transaction any of its connections. What is SET on one would reach whoever gets it
-    next, and not reach us: there the database role has these settings.
+    next, and not reach us: there the database role has these settings. What was prepared on one is unknown on another,
+    so nothing is.
     """
     if engine.dialect.name == "postgresql":
 
@@ -333,7 +335,8 @@ def prepare_engine(
     elif not pooled:
 
         @event.listens_for(engine, "connect")
-        def _connect_postgresql(connection: Any, _record: Any) -> None:
+        def _connect_postgresql(connection: Any, record: Any) -> None:
+            record.info[PREPARED] = {}
             with connection.cursor() as cursor:
                 cursor.execute(
                     f"SET timezone = 'UTC'; SET lock_timeout = '{lock_seconds:d}s';"

@@ -21,10 +21,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
+from kernel import trips
 from kernel.db import Base, db, raised_as_ours, rows_changed
 from kernel.errors import DomainError
 
 _WAITING = "huigong_waiting"
+_OUR_OWN = 1  # listener: _what_waits_goes_first
 Values = Mapping[str, Any]
 
 
@@ -244,20 +246,17 @@ def _send(connection: Connection, waiting: list[_Sent], *, commits: bool = False
         return []
     sent, waiting[:] = list(waiting), []
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-    cursors = []
-    with raised_as_ours(connection, driver), driver.pipeline():
-        for one in sent:
-            cursor = psycopg.RawCursor(driver)
-            # Whoever listens to what is executed hears of these, too; they have no context of SQLAlchemy's.
-            for heard in connection.dispatch.before_cursor_execute:
-                heard(connection, cursor, one.text.sql, {}, None, False)
-            cursor.execute(one.text.sent, one.text.in_order(one.text.values(one.values)))
-            cursors.append(cursor)
-        if commits:
-            driver.execute("COMMIT")
-    for one, cursor in zip(sent, cursors, strict=True):
-        one.check(cursor.rowcount)
-    return cursors[-1].fetchall() if sent[-1].text.row is not None else []
+    listening = connection.dispatch.before_cursor_execute
+    with raised_as_ours(connection, driver):
+        # Whoever listens to what is executed hears of these, too; they have no context of SQLAlchemy's.
+        for one in sent if len(listening) > _OUR_OWN else ():
+            for heard in listening:
+                heard(connection, driver.cursor(), one.text.sql, {}, None, False)
+        questions = [(one.text.sent, one.text.in_order(one.text.values(one.values))) for one in sent]
+        answers = trips.ask(driver, questions, prepared=connection.info.get(trips.PREPARED), commits=commits)
+    for one, answer in zip(sent, answers, strict=True):
+        one.check(answer.changed)
+    return answers[-1].rows() if sent[-1].text.row is not None else []
 
 
 _combined: dict[tuple[Any, ...], _Text] = {}

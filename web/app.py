@@ -240,9 +240,9 @@ def _flask_config(settings: Settings) -> dict[str, Any]:
         options |= {"pool_size": settings.pool_size, "max_overflow": settings.pool_overflow}
         options |= {"pool_timeout": settings.pool_seconds}
         options |= {"connect_args": {"connect_timeout": settings.connect_seconds, "application_name": "huigong"}}
-        if settings.transaction_pooling:
-            # What was prepared on one of the pooler's connections is unknown on the next.
-            options["connect_args"]["prepare_threshold"] = None
+        # psycopg would prepare what comes often by itself, and forget it all (what kernel.trips prepared, too) at every
+        # rollback, which is how each request ends that only looks.
+        options["connect_args"]["prepare_threshold"] = None
     else:
         options |= {"connect_args": {"timeout": 30}}
     return {

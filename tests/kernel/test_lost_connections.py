@@ -1,14 +1,14 @@
 """A connection to PostgreSQL that is lost is no 500: the request is answered, or says that it may be asked again."""
 
-from contextlib import contextmanager
-
 import psycopg
 import pytest
 from flask_migrate import upgrade
+from psycopg.pq import ConnStatus
 from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
+from kernel import trips
 from kernel.db import db, insert_many
 from kernel.idempotency import IdempotencyRecord
 from tests.factories import SHIP, World
@@ -135,37 +135,21 @@ def test_a_session_whose_connection_is_gone_is_put_away_and_the_next_one_works(c
         db.session.remove()
 
 
-@pytest.fixture
-def stuck(monkeypatch):
-    """A switch: from now on a connection is cut in the middle of each pipeline, does not notice, and stays in it."""
-    cuts = []
-
-    @contextmanager
-    def pipeline(driver):
-        cuts.append(driver)
-        driver.pgconn.enter_pipeline_mode()
-        driver.pgconn.send_query_params(b"SELECT 1", None)
-        raise psycopg.OperationalError("cut in the middle")
-        yield
-
-    def switch(on):
-        if on:
-            monkeypatch.setattr(psycopg.Connection, "pipeline", pipeline)
-        else:
-            monkeypatch.undo()
-        return cuts
-
-    return switch
-
-
-def test_a_connection_stuck_in_a_pipeline_is_given_up_and_said_to_be_so(cut_world, stuck):
+def test_a_connection_cut_in_the_middle_of_a_trip_is_given_up_and_said_to_be_so(cut_world, monkeypatch):
     world, _ = cut_world
     body = {**world.lines(("A150", 1)), "payable_fen": 13000, "delivery": SHIP}
-    cuts = stuck(True)
-    answer = world.call(M1, "POST", "/orders", body, key="stuck")
+    cuts = []
+
+    def cut_in_the_middle(pgconn):
+        cuts.append(pgconn)
+        yield from ()
+        raise psycopg.OperationalError("cut in the middle")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trips, "_received", cut_in_the_middle)
+        answer = world.call(M1, "POST", "/orders", body, key="stuck")
     assert (answer.status_code, answer.json["code"], len(cuts) > 0) == (503, "unavailable", True), answer.text
-    assert [driver.closed for driver in cuts] == [True] * len(cuts)
-    stuck(False)
+    assert [pgconn.status for pgconn in cuts] == [ConnStatus.BAD] * len(cuts)
     assert world.call(M1, "POST", "/orders", body, key="stuck").status_code == 201
     assert world.stock("A150") == (49, 1, 0)
     assert world.breaches() == []
@@ -185,19 +169,17 @@ def test_a_session_with_a_connection_of_no_use_is_put_away(cut_world):
 
 def test_what_was_refused_as_the_server_went_away_is_still_told(cut_world, monkeypatch):
     world, _ = cut_world
-    real, gone = psycopg.Connection.pipeline, []
+    real, gone = trips.ask, []
 
-    @contextmanager
-    def pipeline(driver):
+    def ask(driver, *questions, **options):
         try:
-            with real(driver):
-                yield
+            return real(driver, *questions, **options)
         except psycopg.errors.InvalidTextRepresentation:
             gone.append(driver)
             driver.close()
             raise
 
-    monkeypatch.setattr(psycopg.Connection, "pipeline", pipeline)
+    monkeypatch.setattr(trips, "ask", ask)
     refused = world.place(M1, ("A150", 51))
     assert (refused.status_code, refused.json["code"], len(gone)) == (409, "out_of_stock", 1), refused.text
     assert world.place(M1, ("A150", 1)).status_code == 201
