@@ -245,13 +245,13 @@ def insert_many(table: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]
     connection = db.session.connection()
     if connection.dialect.name == "postgresql":
         driver = cast("Any", connection.connection.driver_connection)
-        with (
-            raised_as_ours(connection, driver),
-            driver.cursor() as cursor,
-            cursor.copy(f"COPY {table.__tablename__} ({names}) FROM STDIN") as copy,
-        ):
-            for row in rows:
-                copy.write_row(row)
+        copying = f"COPY {table.__tablename__} ({names}) FROM STDIN"
+        try:
+            with driver.cursor() as cursor, cursor.copy(copying) as copy:
+                for row in rows:
+                    copy.write_row(row)
+        except psycopg.Error as error:
+            raise as_ours(connection, driver, error) from error
     else:
         marks = ", ".join("?" for _ in columns)
         statement = f"INSERT INTO {table.__tablename__} ({names}) VALUES ({marks})"  # noqa: S608 a table's and its columns' own names
@@ -259,23 +259,19 @@ def insert_many(table: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]
             connection.exec_driver_sql(statement, values)
 
 
-@contextmanager
-def raised_as_ours(connection: Connection, driver: Any) -> Iterator[None]:
-    """Raise the driver's errors as SQLAlchemy would, and leave a connection that is gone as it would have left it.
+def as_ours(connection: Connection, driver: Any, error: psycopg.Error) -> BaseException:
+    """Return a driver's error as SQLAlchemy raises it, and leave a connection that is gone as it would have left it.
 
     For what is said to the driver past SQLAlchemy: it would otherwise find out only when the session is put away, where
     nobody can answer for it.
     """
-    try:
-        yield
-    except psycopg.Error as error:
-        lost = _of_no_use(driver)
-        raised = DBAPIError.instance(
-            None, None, error, psycopg.Error, connection_invalidated=lost, dialect=connection.dialect
-        )
-        if lost:
-            connection.invalidate(error)
-        raise raised from error
+    lost = _of_no_use(driver)
+    raised = DBAPIError.instance(
+        None, None, error, psycopg.Error, connection_invalidated=lost, dialect=connection.dialect
+    )
+    if lost:
+        connection.invalidate(error)
+    return raised
 
 
 def _of_no_use(driver: Any) -> bool:

@@ -20,12 +20,14 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.types import TypeEngine
 
 from kernel import trips
-from kernel.db import Base, db, raised_as_ours, rows_changed
+from kernel.db import Base, as_ours, db, rows_changed
 from kernel.errors import DomainError
 
-_WAITING = "huigong_waiting"
+_WAITING = "huigong_waiting"  # a connection's note: what waits to be sent
+_CONNECTION = "huigong_connection"  # a session's note within `together`: asking SQLAlchemy anew each time has its price
 _OUR_OWN = 1  # listener: _what_waits_goes_first
 Values = Mapping[str, Any]
 
@@ -59,15 +61,11 @@ class _Text:
         self.sent = _NAMED.sub(placed, sql).encode()
         self._names = tuple(places)
 
-    def values(self, given: Values) -> dict[str, Any]:
-        """Return the values by name, as the driver takes them."""
+    def cells(self, given: Values) -> list[Any]:
+        """Return values in the order of their `$1`, `$2`, as the driver takes them."""
         values = {**self.fixed, **given}
         for name, process in self._put.items():
             values[name] = process(values[name])
-        return values
-
-    def in_order(self, values: Values) -> list[Any]:
-        """Return values in the order of their `$1`, `$2`."""
         return [values[name] for name in self._names]
 
     def rows(self, found: Sequence[Sequence[Any]]) -> list[Any]:
@@ -109,7 +107,7 @@ def _text_of(statement: Executable, dialect: Dialect) -> _Text:
     compiled = cast(SQLCompiler, cast(ClauseElement, statement).compile(dialect=dialect))
     put: dict[str, Callable[[Any], Any]] = {}
     for name, bound in compiled.binds.items():
-        process = bound.type.dialect_impl(dialect).bind_processor(dialect)
+        process = _process(bound.type, dialect)
         if process is not None:
             put[name] = process
     columns = compiled._result_columns
@@ -125,28 +123,47 @@ def _text_of(statement: Executable, dialect: Dialect) -> _Text:
     return _Text(compiled.string, fixed=fixed, put=put, row=row, read=read)
 
 
-def rows_into(model: type[Base], *, leaving_out: Sequence[str] = ()) -> Statement:
-    """Return the INSERT of as many rows as are counted, with every column of a table but those left out.
+class Rows(Statement):
+    """The INSERT of as many rows as are given, with every column of a table but those left out.
 
-    A row's values are all given (`numbered`): no default of the model is filled in.
+    A row's values are all given: no default of the model is filled in.
     """
-    table = cast(Table, model.__table__)
-    columns = [column for column in table.columns if column.key not in leaving_out]
 
-    def build(count: int) -> Executable:
-        return insert(table).values(
-            [
-                {column.key: bindparam(f"{column.key}_{index}", type_=column.type) for column in columns}
-                for index in range(count)
-            ]
-        )
+    def __init__(self, model: type[Base], *, leaving_out: Sequence[str] = ()) -> None:
+        table = cast(Table, model.__table__)
+        self._columns = [column for column in table.columns if column.key not in leaving_out]
+        self._keys = tuple(column.key for column in self._columns)
+        self._put: dict[str, Callable[[Any], Any]] | None = None
 
-    return Statement(build)
+        def build(count: int) -> Executable:
+            return insert(table).values(
+                [
+                    {column.key: bindparam(f"{column.key}_{index}", type_=column.type) for column in self._columns}
+                    for index in range(count)
+                ]
+            )
+
+        super().__init__(build)
+
+    def cells(self, rows: Sequence[Values], dialect: Dialect) -> list[Any]:
+        """Return the rows' values in the order of the text's `$1`, `$2`: row by row, as the columns stand."""
+        if self._put is None:
+            processes = {column.key: _process(column.type, dialect) for column in self._columns}
+            self._put = {key: process for key, process in processes.items() if process is not None}
+        put = self._put.items()
+        ready = [{**row, **{key: process(row[key]) for key, process in put}} for row in rows]
+        return [row[key] for row in ready for key in self._keys]
 
 
 def numbered(rows: Sequence[Values]) -> dict[str, Any]:
-    """Return the values of several rows for a `rows_into`."""
+    """Return the values of several rows by the names they have in the text of a `Rows`."""
     return {f"{name}_{index}": value for index, row in enumerate(rows) for name, value in row.items()}
+
+
+def _process(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """Return how a type's values are made the driver's; None where they are that already."""
+    process: Callable[[Any], Any] | None = kind.dialect_impl(dialect).bind_processor(dialect)
+    return process
 
 
 @dataclass
@@ -154,7 +171,7 @@ class _Sent:
     """One statement on its way, and what is asked of its answer."""
 
     text: _Text
-    values: Values
+    cells: list[Any]
     rows: int | None = None
     otherwise: Callable[[], DomainError] | None = None
 
@@ -166,7 +183,11 @@ class _Sent:
 
 def _postgresql() -> Connection | None:
     """Return the session's connection where that is one to PostgreSQL."""
-    connection = db.session.connection()
+    session = db.session()
+    known: Connection | None = session.info.get(_CONNECTION)
+    if known is not None:
+        return known
+    connection = session.connection()
     return connection if connection.dialect.name == "postgresql" else None
 
 
@@ -189,8 +210,9 @@ def together(*, as_one: bool = False, commits: bool = False) -> Iterator[None]:
         yield
         return
     info = connection.info  # held, since a connection that was lost meanwhile has none to ask for
+    notes = db.session().info
     waiting: list[_Sent] = []
-    info[_WAITING] = waiting
+    info[_WAITING], notes[_CONNECTION] = waiting, connection
     try:
         yield
         if as_one and len(waiting) > 1:
@@ -199,6 +221,7 @@ def together(*, as_one: bool = False, commits: bool = False) -> Iterator[None]:
             _send(connection, waiting)
     finally:
         info.pop(_WAITING, None)  # a connection that was lost meanwhile forgot it
+        notes.pop(_CONNECTION, None)
 
 
 def change(
@@ -221,7 +244,21 @@ def change(
             assert otherwise is not None
             raise otherwise()
         return
-    sent = _Sent(statement.text(count, connection.dialect), values, rows, otherwise)
+    text = statement.text(count, connection.dialect)
+    _send_or_wait(connection, _Sent(text, text.cells(values), rows, otherwise))
+
+
+def write(statement: Rows, rows: Sequence[Values]) -> None:
+    """Insert rows by one statement."""
+    connection = _postgresql()
+    if connection is None:
+        db.session.execute(statement.built(len(rows)), numbered(rows))
+    else:
+        text = statement.text(len(rows), connection.dialect)
+        _send_or_wait(connection, _Sent(text, statement.cells(rows, connection.dialect)))
+
+
+def _send_or_wait(connection: Connection, sent: _Sent) -> None:
     waiting = connection.info.get(_WAITING)
     if waiting is None:
         _send(connection, [sent])
@@ -236,27 +273,34 @@ def fetch(statement: Statement, values: Values, *, count: int = 1) -> Sequence[A
         return db.session.execute(statement.built(count), values).all()
     waiting = connection.info.get(_WAITING, [])
     text = statement.text(count, connection.dialect)
-    waiting.append(_Sent(text, values))
+    waiting.append(_Sent(text, text.cells(values)))
     return text.rows(_send(connection, waiting))
 
 
-def _send(connection: Connection, waiting: list[_Sent], *, commits: bool = False) -> Sequence[Sequence[Any]]:
+def _send(connection: Connection, waiting: list[_Sent]) -> Sequence[Sequence[Any]]:
     """Send what waits in one trip, check each answer in order, and return the last one's rows."""
     if not waiting:
         return []
     sent, waiting[:] = list(waiting), []
+    answers = _ask(connection, sent)
+    for one, answer in zip(sent, answers, strict=True):
+        one.check(answer.changed)
+    return answers[-1].rows() if sent[-1].text.row is not None else []
+
+
+def _ask(connection: Connection, sent: Sequence[_Sent], *, commits: bool = False) -> list[trips.Answer]:
+    """Send statements in one trip, raising what goes wrong as SQLAlchemy would."""
     driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
     listening = connection.dispatch.before_cursor_execute
-    with raised_as_ours(connection, driver):
+    try:
         # Whoever listens to what is executed hears of these, too; they have no context of SQLAlchemy's.
         for one in sent if len(listening) > _OUR_OWN else ():
             for heard in listening:
                 heard(connection, driver.cursor(), one.text.sql, {}, None, False)
-        questions = [(one.text.sent, one.text.in_order(one.text.values(one.values))) for one in sent]
-        answers = trips.ask(driver, questions, prepared=connection.info.get(trips.PREPARED), commits=commits)
-    for one, answer in zip(sent, answers, strict=True):
-        one.check(answer.changed)
-    return answers[-1].rows() if sent[-1].text.row is not None else []
+        questions = [(one.text.sent, one.cells) for one in sent]
+        return trips.ask(driver, questions, prepared=connection.info.get(trips.PREPARED), commits=commits)
+    except psycopg.Error as error:
+        raise as_ours(connection, driver, error) from error
 
 
 _combined: dict[tuple[Any, ...], _Text] = {}
@@ -270,24 +314,23 @@ def _send_as_one(connection: Connection, waiting: list[_Sent], *, commits: bool)
     key = (*(id(one.text) for one in sent), *(one.rows for one in sent if commits))
     if key not in _combined:
         _combined[key] = _one_of(sent, refuses=commits)
-    values = {
-        f"w{place}_{name}": value
-        for place, one in enumerate(sent)
-        for name, value in one.text.values(one.values).items()
-    }
+    # The parts stand in the one text in their order, and so do their values.
+    cells = [cell for one in sent for cell in one.cells]
     try:
-        [changed] = _send(connection, [_Sent(_combined[key], values)], commits=commits)
+        [answer] = _ask(connection, [_Sent(_combined[key], cells)], commits=commits)
     except DBAPIError as error:
         refused = _REFUSED.search(str(error.orig)) if isinstance(error.orig, InvalidTextRepresentation) else None
         if refused is None:
             raise
         # Undone, so that the refusal can be told with what is there now; SQLAlchemy's own rollback follows.
+        db.session().info.pop(_CONNECTION)
         if error.connection_invalidated:  # the server went away with its answer given: what is there now, another tells
             db.session.rollback()
         else:
             cast("psycopg.Connection[Any]", connection.connection.driver_connection).rollback()
         sent[int(refused[1])].check(int(refused[2]))
         raise
+    [changed] = answer.rows()
     for one, count in zip(sent, changed, strict=True):
         one.check(count)
 
@@ -307,8 +350,7 @@ def _one_of(sent: Sequence[_Sent], *, refuses: bool) -> _Text:
                 f"(SELECT CASE WHEN changed = {one.rows} THEN changed ELSE {failing} END FROM {count} AS c (changed))"
             )
         counts.append(count)
-    row: Callable[[Sequence[Any]], Any] = tuple
-    return _Text(f"WITH {', '.join(parts)} SELECT {', '.join(counts)}", row=row)
+    return _Text(f"WITH {', '.join(parts)} SELECT {', '.join(counts)}", row=tuple)
 
 
 @event.listens_for(Engine, "before_cursor_execute")

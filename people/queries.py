@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -42,16 +42,14 @@ _WHO = (
 )
 
 
-def _identity(rows: Sequence[Row[Any]]) -> Identity | None:
-    if not rows:
-        return None
+def _identity(rows: Sequence[Row[Any]], **more: Any) -> Identity:
     first = rows[0]
     seats = tuple(
         Seat(row.role, row.union_id, row.merchant_id, row.seat_id, row.station_id)
         for row in rows
         if row.role is not None
     )
-    return Identity(first.person_id, first.name, first.phone, first.member_id, first.member_union_id, seats)
+    return Identity(first.person_id, first.name, first.phone, first.member_id, first.member_union_id, seats, **more)
 
 
 def _who(*conditions: ColumnElement[bool], more: Sequence[Any] = ()) -> Select[Any]:
@@ -87,11 +85,10 @@ _BY_TOKEN = Statement(
 def by_token(token: str, *, now: datetime) -> tuple[Identity, datetime | None] | None:
     """Return who a live bearer token belongs to and when it was last noted as used, by one statement."""
     rows = fetch(_BY_TOKEN, {"token_hash": digest(token), "now": now})
-    identity = _identity(rows)
-    if identity is None:
+    if not rows:
         return None
     first = rows[0]
-    identity = replace(identity, scopes=tuple(first.scopes.split()), method=first.method)
+    identity = _identity(rows, scopes=tuple(first.scopes.split()), method=first.method)
     return identity.only_for(first.only_merchant), first.last_used_at
 
 
@@ -114,22 +111,23 @@ _BY_SIGN_IN = Statement(
 def by_sign_in(secret: str, *, now: datetime) -> tuple[Identity, SignInView] | None:
     """Return who is signed in by a cookie's secret, and the sign-in itself, by one statement."""
     rows = fetch(_BY_SIGN_IN, {"token_hash": digest(secret), "now": now})
-    identity = _identity(rows)
-    if identity is None:
+    if not rows:
         return None
     first = rows[0]
-    identity = replace(identity, seat_id=first.chosen_id, method=first.method, sign_in_id=first.sign_in_id)
+    identity = _identity(rows, seat_id=first.chosen_id, method=first.method, sign_in_id=first.sign_in_id)
     return identity, SignInView(first.sign_in_id, first.method, first.seen_at)
 
 
 def by_id(person_id: int) -> Identity | None:
     """Return who a person is."""
-    return _identity(db.session.execute(_who(Person.id == person_id)).all())
+    rows = db.session.execute(_who(Person.id == person_id)).all()
+    return _identity(rows) if rows else None
 
 
 def by_phone(phone: str) -> Identity | None:
     """Return who signs in with a phone number."""
-    return _identity(db.session.execute(_who(Person.phone == phone)).all())
+    rows = db.session.execute(_who(Person.phone == phone)).all()
+    return _identity(rows) if rows else None
 
 
 def union(union_id: int | None) -> GrassrootsUnion | None:

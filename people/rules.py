@@ -144,6 +144,8 @@ class Identity:
             seats = tuple(seat for seat in self.seats if seat.role not in TOTP_ROLES)
         else:
             seats = ()
+        if method == self.method and seats == self.seats:
+            return self
         return replace(self, seats=seats, method=method)
 
     def only_for(self, merchant_id: int | None) -> "Identity":

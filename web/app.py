@@ -1,10 +1,12 @@
 """The app factory: every room's doors, one access rule, one kind of error."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 from babel.dates import format_datetime
-from flask import Flask, appcontext_pushed, g, request, session
+from flask import Flask, Request, Response, appcontext_pushed, g, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_babel import Babel, get_locale, gettext
 from flask_bootstrap import Bootstrap5
 from flask_migrate import Migrate
@@ -75,6 +77,7 @@ from web import (
     assets,
     auditing,
     cli,
+    headers,
     health,
     importing,
     looks,
@@ -177,10 +180,31 @@ PAGE_BLUEPRINTS = (
 )
 
 
+class Huigong(Flask):
+    """Flask, without a look at each view and hook whether it is a coroutine: none is."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function as it is."""
+        return func
+
+
+class Sessions(SecureCookieSessionInterface):
+    """Flask's sessions in signed cookies; whoever brings no cookie, as the API's clients do, has an empty one."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Return what the cookie says."""
+        return super().open_session(app, request) if "HTTP_COOKIE" in request.environ else self.session_class()
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Send the cookie where it is to be sent; what is empty and was not looked at changes nothing."""
+        if session or session.modified or session.accessed:
+            super().save_session(app, session, response)
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """Return the application. Raises UnsafeSetting where production would start unsafely."""
     settings = settings or read()
-    app = Flask("huigong", root_path=str(ROOT / "web"), instance_path=str(INSTANCE))
+    app = Huigong("huigong", root_path=str(ROOT / "web"), instance_path=str(INSTANCE))
     app.config.update(_flask_config(settings))
     app.config["HUIGONG"] = settings
     app.config["TIERS_OF"] = _tiers_of
@@ -192,7 +216,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         secret=settings.bucket_secret,
         region=settings.bucket_region,
     )
+    app.session_interface = Sessions()
     INSTANCE.mkdir(exist_ok=True)
+    headers.install(app)
     if settings.trusted_proxies:
         count = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
@@ -227,7 +253,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     problems.install(app)
     admission.install(app, wait_ms=settings.wait_milliseconds)
     app.context_processor(_for_templates)
-    app.after_request(_headers)
     cli.install(app)
     return app
 
@@ -329,17 +354,3 @@ def _for_templates() -> dict[str, Any]:
         "look": looks.chosen(),
         "purse": orders.views_member.purse,
     }
-
-
-def _headers(response: Any) -> Any:
-    if request.is_secure:
-        response.headers.setdefault("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "same-origin")
-    response.headers.setdefault("X-Frame-Options", "DENY")
-    response.headers.setdefault(
-        "Content-Security-Policy",
-        "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; object-src 'none'; "
-        "frame-ancestors 'none'; base-uri 'self'; form-action 'self'",
-    )
-    return response

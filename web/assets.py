@@ -113,7 +113,7 @@ def _zipped(content: bytes) -> bytes:
 
 def _pack(response: Any) -> Any:
     """Pack files of ours that every reader gets alike; never a page, which has a secret and somebody's words in it."""
-    if g.get("identity") is not None and "member" in g.identity.roles:
+    if (identity := g.get("identity")) is not None and identity.member_id is not None:
         response.headers["X-Seen-By"] = "member"
     if request.endpoint not in ("static", "assets.style", "assets.service_worker", "assets.manifest"):
         return response

@@ -9,9 +9,9 @@ from sqlalchemy import insert, literal, null
 from finance.ledger.models import PostingRow
 from finance.ledger.rules import Cause, Posting
 from kernel.db import db
-from kernel.statements import change, numbered, rows_into
+from kernel.statements import Rows, write
 
-_POST = rows_into(PostingRow, leaving_out=("id",))
+_POST = Rows(PostingRow, leaving_out=("id",))
 
 
 def post(cause: Cause, postings: Sequence[Posting], *, now: datetime) -> None:
@@ -30,7 +30,7 @@ def post(cause: Cause, postings: Sequence[Posting], *, now: datetime) -> None:
         "at": now,
     }
     rows = [{**shared, "line": line, **posting.__dict__} for line, posting in enumerate(postings, start=1)]
-    change(_POST, numbered(rows), count=len(rows))
+    write(_POST, rows)
 
 
 def post_issue(vouchers: Any, *, debit: str, credit: str, now: datetime) -> None:

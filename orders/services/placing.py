@@ -17,7 +17,7 @@ from kernel.errors import DomainError, Invalid, NotFound, OverLimit, StateConfli
 from kernel.idempotency import Answer, Once
 from kernel.ids import as_id, new_id
 from kernel.money import MAX_FEN
-from kernel.statements import change, numbered, rows_into, together
+from kernel.statements import Rows, together, write
 from orders import queries, schemas
 from orders.models import Order, OrderLine
 from orders.queries import OrderView, parcels_from_lines
@@ -294,24 +294,24 @@ def _write(order: OrderView, priced: Priced, *, member_id: int, once: Once, answ
         "request_hash": once.request_hash,
         "answer": answer.text,
     }
-    change(_INSERT_ORDER, numbered([values]))
+    write(_INSERT_ORDER, [values])
     write_lines(order.id, order.lines)
 
 
-_INSERT_ORDER = rows_into(
+_INSERT_ORDER = Rows(
     Order,
     leaving_out=(
         *("union_id", "paid_at", "closed_at", "submitted_by", "submitted_at", "decided_by", "decided_at"),
         "reject_reason",
     ),
 )
-_INSERT_LINES = rows_into(OrderLine)
+_INSERT_LINES = Rows(OrderLine)
 
 
 def write_lines(order_id: int, lines: Sequence[Line]) -> None:
     """Write an order's lines by one INSERT, in the caller's transaction."""
     rows = [{"order_id": order_id, **line.__dict__} for line in lines]
-    change(_INSERT_LINES, numbered(rows), count=len(rows))
+    write(_INSERT_LINES, rows)
 
 
 def placed_under(*, person_id: int, key: str) -> str | None:

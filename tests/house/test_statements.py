@@ -6,12 +6,12 @@ from sqlalchemy.exc import IntegrityError
 
 from kernel.db import db, transaction
 from kernel.errors import StateConflict
-from kernel.statements import Statement, change, fetch, numbered, rows_into, together
+from kernel.statements import Rows, Statement, change, fetch, together, write
 from people.models import Person, PickupStation
 
 RENAME = Statement(lambda _: update(Person).where(Person.name == bindparam("was")).values(name=bindparam("becomes")))
 NAMES = Statement(lambda _: select(Person.id, Person.name).where(Person.phone == bindparam("phone")))
-STATIONS = rows_into(PickupStation)
+STATIONS = Rows(PickupStation)
 PHONE = "13800000001"
 # A statement of this kind fills in no default of the model.
 MORE = {
@@ -65,10 +65,10 @@ def test_a_constraint_speaks_as_sqlalchemy_does_and_the_connection_lives_on(worl
     ]
     with world.app.app_context():
         with pytest.raises(IntegrityError):
-            rename_together(("会员1", "甲"), and_then=lambda: change(STATIONS, numbered(rows), count=3))
+            rename_together(("会员1", "甲"), and_then=lambda: write(STATIONS, rows))
         assert name_now() == "会员1"
         with transaction():
-            change(STATIONS, numbered(rows[:2]), count=2)
+            write(STATIONS, rows[:2])
         assert db.session.scalars(select(PickupStation.code).order_by(PickupStation.id)).all() == ["S1", "T1", "T2"]
 
 
@@ -123,10 +123,28 @@ def test_what_commits_in_the_trip_is_kept_or_refused_as_a_whole(world):
     def rename_and_build():
         with transaction(), together(as_one=True, commits=True):
             change(RENAME, {"was": "会员1", "becomes": "甲"}, rows=1, otherwise=StateConflict)
-            change(STATIONS, numbered(rows), count=2)
+            write(STATIONS, rows)
 
     with world.app.app_context():
         with pytest.raises(IntegrityError):
             rename_and_build()
         assert name_now() == "会员1"
         assert db.session.scalars(select(PickupStation.code)).all() == ["S1"]
+
+
+def test_rows_are_sent_in_the_order_their_statement_has(app):
+    """A part's values go into the one statement by their place, not by their name."""
+    with app.app_context():
+        dialect = db.engine.dialect
+        if dialect.name != "postgresql":
+            return
+        rows = [
+            {"id": str(row), "code": f"c{row}", "name": f"n{row}", "address": "a", "hours": "h", **MORE}
+            for row in (1, 2)
+        ]
+        text = STATIONS.text(2, dialect)
+        assert STATIONS.cells(rows, dialect) == text.cells(
+            {f"{name}_{index}": value for index, row in enumerate(rows) for name, value in row.items()}
+        )
+        found = [cell for cell in STATIONS.cells(rows, dialect) if str(cell).endswith(("1", "2"))]
+        assert found == ["1", "c1", "n1", "2", "c2", "n2"]
