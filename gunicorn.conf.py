@@ -13,6 +13,7 @@ from gunicorn.glogging import Logger
 from kernel import logs
 
 workers = int(os.environ.get("WEB_CONCURRENCY", min(2 * multiprocessing.cpu_count() + 1, 9)))
+backlog = 65_535  # as many as the kernel lets wait (net.core.somaxconn): web.admission answers whom we cannot serve
 timeout = 60
 graceful_timeout = 30
 drain_seconds = int(os.environ.get("HUIGONG_DRAIN_SECONDS", "0"))
@@ -47,6 +48,13 @@ def pre_fork(server, worker):
 def post_fork(server, worker):
     """Tell the worker its slot, before it loads the application."""
     os.environ["WORKER_SLOT"] = str(worker.slot)
+
+
+def post_worker_init(worker):
+    """Let the worker's admission see how many wait to be accepted."""
+    admission = worker.wsgi.wsgi_app
+    if hasattr(admission, "watch"):
+        admission.watch(worker.sockets)
 
 
 def child_exit(server, worker):

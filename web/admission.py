@@ -10,6 +10,9 @@ time. So it must last, as in CoDel (Nichols and Jacobson, 'Controlling Queue Del
 every request that this process took in a quarter of the time allowed had waited too long is the next one refused. Nor
 does a process refuse when it has just begun: what it finds waiting waited for it to start. Once there is an overload,
 and until nobody was refused for twice the time allowed, only that quarter is allowed: as many are served, all sooner.
+
+An accept queue that is half full, and whose first has waited for that quarter, is an overload at once: from a full one
+the kernel drops who comes, who then hears nothing for seconds (`watch`).
 """
 
 import base64
@@ -34,7 +37,9 @@ ALWAYS = ("/healthz", "/readyz", "/metrics", "/webhooks/")
 LARGEST_REFUSED = 64 * 1024
 RETRY_SECONDS = (1, 4)  # spread, so that those refused together do not come back together
 _RECEIVED_AT = 52  # where struct tcp_info has tcpi_last_data_recv, since Linux 2.6
+_QUEUED_AT, _ROOM_AT = 24, 28  # of a socket that listens: how many wait to be accepted, and how many may
 _LINUX = hasattr(socket, "TCP_INFO")
+_TCP = (socket.AF_INET, socket.AF_INET6)
 
 Environ = dict[str, Any]
 Start = Callable[..., Any]
@@ -91,6 +96,11 @@ class Admission:
         self._begun: float | None = None
         self._too_long_since: float | None = None
         self._overload_until = 0.0
+        self._listening: tuple[socket.socket, ...] = ()
+
+    def watch(self, listening: Iterable[socket.socket]) -> None:
+        """Look at how full these sockets' accept queues are."""
+        self._listening = tuple(one for one in listening if _LINUX and one.family in _TCP)
 
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
         """Serve a request, or refuse it."""
@@ -103,7 +113,7 @@ class Admission:
         # Threads of one process may race here, and at worst one request more or less is refused.
         if self._begun is None:
             self._begun = now
-        overloaded = now < self._overload_until
+        overloaded = now < self._overload_until or (waited > self.short_ms and self._is_half_full())
         if waited <= (self.short_ms if overloaded else self.wait_ms):
             self._too_long_since = None
             return False
@@ -115,6 +125,13 @@ class Admission:
         self._overload_until = now + 2 * self.wait_ms / 1000
         return True
 
+    def _is_half_full(self) -> bool:
+        for listening in self._listening:
+            told = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ROOM_AT + 4)
+            if 2 * _number(told, _QUEUED_AT) >= _number(told, _ROOM_AT) > 0:
+                return True
+        return False
+
 
 def waited_ms(environ: Environ) -> int:
     """Return how many milliseconds a request waited before it was taken up; 0 where nobody can know.
@@ -125,15 +142,19 @@ def waited_ms(environ: Environ) -> int:
     connection = environ.get("gunicorn.socket")
     if connection is None:
         return 0
-    if _LINUX and connection.family in (socket.AF_INET, socket.AF_INET6):
+    if _LINUX and connection.family in _TCP:
         try:
             told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED_AT + 4)
         except OSError:
             return 0
-        return int.from_bytes(told[_RECEIVED_AT:], "little")  # every Linux we run on counts bytes this way
+        return _number(told, _RECEIVED_AT)
     if connection.family == socket.AF_UNIX:
         return _since(environ.get("HTTP_X_REQUEST_START", ""))
     return 0
+
+
+def _number(told: bytes, at: int) -> int:
+    return int.from_bytes(told[at : at + 4], "little")  # every Linux we run on counts bytes this way
 
 
 def _since(text: str) -> int:

@@ -1,5 +1,6 @@
 """More people at once than can be served: who waited too long is told so quickly, and nothing of anybody's is lost."""
 
+import contextlib
 import http.client
 import io
 import json
@@ -35,6 +36,18 @@ class Waiting:
 
     def getsockopt(self, _level, _what, size):
         return struct.pack("<52xI", self.ms)[:size]
+
+
+class Listening:
+    """A socket that listens, with a queue of people who were not accepted yet."""
+
+    family = socket.AF_INET
+
+    def __init__(self, queued, room):
+        self.queued, self.room = queued, room
+
+    def getsockopt(self, _level, _what, size):
+        return struct.pack("<24xII", self.queued, self.room)[:size]
 
 
 class Unix:
@@ -137,6 +150,30 @@ def test_in_an_overload_nobody_waits_long_until_it_is_over(ask):
     ask.now += 0.2
     assert ask(environ(1000))[0] == "200"  # two seconds without a refusal: over
     assert ask(environ(1001))[0] == "200"
+
+
+def test_a_queue_that_is_half_full_is_an_overload_at_once_for_who_waited(ask):
+    queue = Listening(2047, 4096)
+    ask.admission.watch([Unix(), queue])
+    assert ask(environ(999))[0] == "200"
+    queue.queued = 2048
+    assert ask(environ(250))[0] == "200", "a burst that is served soon enough"
+    assert ask(environ(251))[0] == "503"
+    queue.queued = 0
+    assert ask(environ(251))[0] == "503", "and until nobody was refused for two seconds"
+    ask.now += 2.1
+    assert ask(environ(999))[0] == "200"
+
+
+def test_the_kernel_tells_how_many_wait_to_be_accepted(ask):
+    with socket.socket() as listening, contextlib.ExitStack() as clients:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(4)
+        ask.admission.watch([listening])
+        assert ask(environ(999))[0] == "200"
+        for _ in range(2):
+            clients.enter_context(socket.create_connection(listening.getsockname()))
+        assert ask(environ(999))[0] == "503"
 
 
 @pytest.mark.parametrize(
