@@ -118,6 +118,7 @@ def serving(bench: Bench, *options: str) -> Iterator[None]:
         "HUIGONG_MAX_UNPAID_ORDERS": "1000000000",
         "HUIGONG_TRIES_PER_ADDRESS": "1000000000",
         "HUIGONG_WAIT_MILLISECONDS": "3000",  # as in production
+        "HUIGONG_LOG_FORMAT": "json",  # too
         "PYTHONWARNINGS": "ignore",
     }
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "-b", f"127.0.0.1:{bench.port}", "wsgi:app"]

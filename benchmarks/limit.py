@@ -38,10 +38,9 @@ class Script:
     def send(self, statement: Statement, values: Mapping[str, Any], *, count: int = 1) -> None:
         """Add a statement; a value is a pgbench variable where it begins with ':', a constant otherwise."""
         sent = statement.text(count, db.engine.dialect)
-        mine = {**sent.fixed, **values}
 
         def put(found: re.Match[str]) -> str:
-            value = mine[found[1]]
+            value = values[found[1]]
             if value is None or value == "":
                 return "NULL" if value is None else "''"
             if isinstance(value, str) and value.startswith(":"):

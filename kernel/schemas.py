@@ -2,11 +2,12 @@
 
 import functools
 import re
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from typing import Any
 
 from flask_babel import gettext
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, pre_load, validate
 
 from kernel.clock import is_plausible, local
 from kernel.ids import as_id
@@ -77,11 +78,30 @@ class Base(Schema):
 
     error_messages = {"type": "请填写一组字段。"}
 
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        """Return a field's value from a mapping or an object, as marshmallow does, without trying both."""
-        if isinstance(obj, dict) or "." in attr:
-            return super().get_attribute(obj, attr, default)
-        return getattr(obj, attr, default)
+    @functools.cached_property
+    def _plan(self) -> list[tuple[str, str, Callable[..., Any] | None, fields.Field[Any]]]:
+        """Each field shown: its name, its name outside, and what shows a value read from an attribute of that name."""
+        return [
+            (
+                name,
+                field.data_key if field.data_key is not None else name,
+                field._serialize if field._CHECK_ATTRIBUTE and field.attribute is None else None,
+                field,
+            )
+            for name, field in self.dump_fields.items()
+        ]
+
+    def _serialize(self, obj: Any, *, many: bool = False) -> Any:
+        """Show objects as marshmallow does, an object's attributes read at once: it would take twice the time."""
+        if many or isinstance(obj, Mapping):
+            return super()._serialize(obj, many=many)
+        shown = {}
+        for name, key, show, field in self._plan:
+            value = missing if show is None else getattr(obj, name, missing)
+            value = field.serialize(name, obj, self.get_attribute) if value is missing else show(value, name, obj)  # type: ignore[misc]
+            if value is not missing:
+                shown[key] = value
+        return shown
 
 
 class ListOf(fields.List[Any]):

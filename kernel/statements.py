@@ -10,6 +10,7 @@ import re
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,8 +27,6 @@ from kernel import trips
 from kernel.db import Base, as_ours, db, rows_changed
 from kernel.errors import DomainError
 
-_WAITING = "huigong_waiting"  # a connection's note: what waits to be sent
-_CONNECTION = "huigong_connection"  # a session's note within `together`: asking SQLAlchemy anew each time has its price
 _OUR_OWN = 1  # listener: _what_waits_goes_first
 Values = Mapping[str, Any]
 
@@ -46,12 +45,11 @@ class _Text:
         self,
         sql: str,
         *,
-        fixed: Values | None = None,
         put: Mapping[str, Callable[[Any], Any]] | None = None,
         row: Callable[[Sequence[Any]], Any] | None = None,
         read: Sequence[tuple[int, Callable[[Any], Any]]] = (),
     ) -> None:
-        self.sql, self.fixed, self.row = sql, fixed or {}, row
+        self.sql, self.row = sql, row
         self._put, self._read = put or {}, read
         places: dict[str, int] = {}
 
@@ -63,10 +61,9 @@ class _Text:
 
     def cells(self, given: Values) -> list[Any]:
         """Return values in the order of their `$1`, `$2`, as the driver takes them."""
-        values = {**self.fixed, **given}
-        for name, process in self._put.items():
-            values[name] = process(values[name])
-        return [values[name] for name in self._names]
+        if self._put:
+            given = {**given, **{name: process(given[name]) for name, process in self._put.items()}}
+        return [given[name] for name in self._names]
 
     def rows(self, found: Sequence[Sequence[Any]]) -> list[Any]:
         """Return what was found as rows whose columns are attributes."""
@@ -108,7 +105,7 @@ def _text_of(statement: Executable, dialect: Dialect) -> _Text:
     put: dict[str, Callable[[Any], Any]] = {}
     for name, bound in compiled.binds.items():
         process = _process(bound.type, dialect)
-        if process is not None:
+        if process is not None and bound.required:
             put[name] = process
     columns = compiled._result_columns
     row, read = None, []
@@ -119,8 +116,22 @@ def _text_of(statement: Executable, dialect: Dialect) -> _Text:
             process = column.type.dialect_impl(dialect).result_processor(dialect, None)
             if process is not None:
                 read.append((at, process))
-    fixed = {name: bound.effective_value for name, bound in compiled.binds.items() if not bound.required}
-    return _Text(compiled.string, fixed=fixed, put=put, row=row, read=read)
+    return _Text(_with_constants(compiled, dialect), put=put, row=row, read=read)
+
+
+def _with_constants(compiled: SQLCompiler, dialect: Dialect) -> str:
+    """Return a statement's text with what is the same each time written out.
+
+    PostgreSQL keeps one plan for all values of its `$1`. It can use an index of some rows only (`WHERE status = …`) in
+    that plan where the value is in the text; else it may plan the statement anew each time, which takes longer than it.
+    """
+    text = compiled.string
+    for name, bound in compiled.binds.items():
+        if not bound.required:
+            written = bound.type.dialect_impl(dialect).literal_processor(dialect)
+            assert written is not None, f"{name} cannot be written out"
+            text = text.replace(f"%({name})s", written(bound.effective_value))
+    return text
 
 
 class Rows(Statement):
@@ -181,13 +192,22 @@ class _Sent:
             raise self.otherwise()
 
 
+@dataclass
+class _Block:
+    """A `together` under way: its connection, and what waits to be sent."""
+
+    connection: Connection
+    waiting: list[_Sent]
+
+
+_block: ContextVar[_Block | None] = ContextVar("huigong_together", default=None)
+
+
 def _postgresql() -> Connection | None:
     """Return the session's connection where that is one to PostgreSQL."""
-    session = db.session()
-    known: Connection | None = session.info.get(_CONNECTION)
-    if known is not None:
-        return known
-    connection = session.connection()
+    if (block := _block.get()) is not None:  # asking SQLAlchemy anew each time has its price
+        return block.connection
+    connection = db.session.connection()
     return connection if connection.dialect.name == "postgresql" else None
 
 
@@ -209,10 +229,8 @@ def together(*, as_one: bool = False, commits: bool = False) -> Iterator[None]:
     if connection is None:
         yield
         return
-    info = connection.info  # held, since a connection that was lost meanwhile has none to ask for
-    notes = db.session().info
     waiting: list[_Sent] = []
-    info[_WAITING], notes[_CONNECTION] = waiting, connection
+    before = _block.set(_Block(connection, waiting))
     try:
         yield
         if as_one and len(waiting) > 1:
@@ -220,8 +238,7 @@ def together(*, as_one: bool = False, commits: bool = False) -> Iterator[None]:
         else:
             _send(connection, waiting)
     finally:
-        info.pop(_WAITING, None)  # a connection that was lost meanwhile forgot it
-        notes.pop(_CONNECTION, None)
+        _block.reset(before)
 
 
 def change(
@@ -259,11 +276,10 @@ def write(statement: Rows, rows: Sequence[Values]) -> None:
 
 
 def _send_or_wait(connection: Connection, sent: _Sent) -> None:
-    waiting = connection.info.get(_WAITING)
-    if waiting is None:
+    if (block := _block.get()) is None:
         _send(connection, [sent])
     else:
-        waiting.append(sent)
+        block.waiting.append(sent)
 
 
 def fetch(statement: Statement, values: Values, *, count: int = 1) -> Sequence[Any]:
@@ -271,7 +287,7 @@ def fetch(statement: Statement, values: Values, *, count: int = 1) -> Sequence[A
     connection = _postgresql()
     if connection is None:
         return db.session.execute(statement.built(count), values).all()
-    waiting = connection.info.get(_WAITING, [])
+    waiting = block.waiting if (block := _block.get()) is not None else []
     text = statement.text(count, connection.dialect)
     waiting.append(_Sent(text, text.cells(values)))
     return text.rows(_send(connection, waiting))
@@ -323,7 +339,7 @@ def _send_as_one(connection: Connection, waiting: list[_Sent], *, commits: bool)
         if refused is None:
             raise
         # Undone, so that the refusal can be told with what is there now; SQLAlchemy's own rollback follows.
-        db.session().info.pop(_CONNECTION)
+        _block.set(None)
         if error.connection_invalidated:  # the server went away with its answer given: what is there now, another tells
             db.session.rollback()
         else:
@@ -357,5 +373,5 @@ def _one_of(sent: Sequence[_Sent], *, refuses: bool) -> _Text:
 def _what_waits_goes_first(
     connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
 ) -> None:
-    if context is not None and (waiting := connection.info.get(_WAITING)):
-        _send(connection, waiting)
+    if context is not None and (block := _block.get()) is not None and block.connection is connection:
+        _send(connection, block.waiting)
