@@ -72,8 +72,9 @@ def wait_for(port: int) -> None:
 
 
 def app_on(url: str) -> Flask:
-    """Return the application on a database, brought to the current migration."""
-    app = create_app(Settings(database_url=url, secret_key=SECRET, max_unpaid=1_000_000))
+    """Return the application on a database, brought to the current migration; as for commands, a statement has time."""
+    settings = Settings(database_url=url, secret_key=SECRET, max_unpaid=1_000_000, statement_seconds=0)
+    app = create_app(settings)
     with app.app_context():
         upgrade(directory=str(ROOT / "migrations"))
         db.engine.dispose()
