@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import IO, Any
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, delete, insert, select
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, delete, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
@@ -511,12 +511,12 @@ def _forget_some(import_id: int) -> bool:
 
     Millions dropped by one statement would keep everybody else from writing meanwhile.
     """
-    some = select(ImportKey.key).where(ImportKey.import_id == import_id).limit(10 * PART)
-    if rows_changed(delete(ImportKey).where(ImportKey.import_id == import_id, ImportKey.key.in_(some))):
-        return False
-    some = select(ImportSeen.thing_id).where(ImportSeen.import_id == import_id).limit(10 * PART)
-    if rows_changed(delete(ImportSeen).where(ImportSeen.import_id == import_id, ImportSeen.thing_id.in_(some))):
-        return False
+    for table, column in ((ImportKey, ImportKey.key), (ImportSeen, ImportSeen.thing_id)):
+        # Up to a key, not among so many: before a large table was analyzed those might be looked up one by one.
+        first = select(column).where(table.import_id == import_id).order_by(column).limit(10 * PART).subquery()
+        last = select(func.max(first.c[0])).scalar_subquery()
+        if rows_changed(delete(table).where(table.import_id == import_id, column <= last)):
+            return False
     some = select(ImportPart.position).where(ImportPart.import_id == import_id).limit(100)
     return not rows_changed(delete(ImportPart).where(ImportPart.import_id == import_id, ImportPart.position.in_(some)))
 
