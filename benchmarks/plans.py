@@ -6,7 +6,7 @@ finding. `python -m benchmarks.growth` does so at 5,000,000 orders, tests/house/
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from psycopg import RawCursor
 from sqlalchemy import Engine, event, text
 
 from benchmarks import fill
-from kernel import clock, statements
+from kernel import clock, trips
 from kernel.db import db
 from kernel.paging import encode_cursor
 from people.services import tokens
@@ -89,21 +89,23 @@ class Recorder:
 def recording(recorder: Recorder, engine: Engine) -> Iterator[None]:
     """Let the recorder hear what SQLAlchemy sends and what goes past it."""
 
-    class Heard(RawCursor[Any]):
-        def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
-            recorder.hear(bytes(query).decode(), list(params or ()), raw=True)
-            return super().execute(query, params, **options)
+    asks = trips.ask
+
+    def asked(driver: Any, questions: Sequence[trips.Question], **how: Any) -> list[trips.Answer]:
+        for sql, values in questions:
+            recorder.hear(sql.decode(), list(values), raw=True)
+        return asks(driver, questions, **how)
 
     def sent(_connection: Any, _cursor: Any, sql: str, values: Any, context: Any, _many: bool) -> None:
         if context is not None:
             recorder.hear(sql, values)
 
     event.listen(engine, "before_cursor_execute", sent)
-    kept, statements.psycopg.RawCursor = statements.psycopg.RawCursor, Heard  # type: ignore[misc,assignment]
+    trips.ask = asked
     try:
         yield
     finally:
-        statements.psycopg.RawCursor = kept  # type: ignore[misc]
+        trips.ask = asks
         event.remove(engine, "before_cursor_execute", sent)
 
 

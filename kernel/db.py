@@ -39,7 +39,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from kernel import origin
-from kernel.trips import PREPARED
+from kernel.trips import PREPARED, Prepared
 
 
 class Base(DeclarativeBase):
@@ -110,6 +110,15 @@ def caused_by(*, last: bool = False) -> Mapped[str]:
     """Return a column with the id of the request that made a row (kernel.origin); with `last`, that changed it last."""
     changed = origin.request_id if last else None
     return mapped_column(String(origin.LONGEST_ID), default=origin.request_id, onupdate=changed, server_default="")
+
+
+def unindexed(column: SQLColumnExpression[int]) -> ColumnElement[int]:
+    """Return a column of numbers as no index knows it: for a statement that must begin at another's.
+
+    PostgreSQL chooses by how many rows it has counted. Before a rush it has counted none of an order's, and of two
+    indexes that then look alike it may take the one that leads to everybody's orders, not to one member's.
+    """
+    return column + 0
 
 
 @contextmanager
@@ -332,7 +341,7 @@ def prepare_engine(
 
         @event.listens_for(engine, "connect")
         def _connect_postgresql(connection: Any, record: Any) -> None:
-            record.info[PREPARED] = {}
+            record.info[PREPARED] = Prepared()
             with connection.cursor() as cursor:
                 cursor.execute(
                     f"SET timezone = 'UTC'; SET lock_timeout = '{lock_seconds:d}s';"

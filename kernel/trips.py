@@ -5,7 +5,8 @@ documented wrapper of libpq (`psycopg.pq`) and its adaptation of values (`psycop
 """
 
 import select
-from collections.abc import Iterator, MutableMapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from psycopg import Connection, abc, errors
@@ -15,9 +16,30 @@ from psycopg.pq.abc import PGconn, PGresult
 
 PREPARED = "huigong_prepared"  # the name of a connection's `Prepared`, in SQLAlchemy's notes on it
 MOST_PREPARED = 100  # on a connection; what comes after them is parsed anew each time
-BEGIN, COMMIT = b"BEGIN", b"COMMIT"
+PLAN_ANEW_SECONDS = 10
+BEGIN, COMMIT, PLAN_ANEW = b"BEGIN", b"COMMIT", b"DISCARD PLANS"
 Question = tuple[bytes, Sequence[Any]]
-Prepared = MutableMapping[bytes, bytes]  # names by text
+
+
+class Prepared(dict[bytes, bytes]):
+    """The names of what is prepared on a connection, by text.
+
+    PostgreSQL keeps the plan of a prepared statement until it has counted the table's rows again, a minute later or
+    more. In a rush a table is no longer then what it was: one that was empty is read from end to end by the plan made
+    for it. So plans are made anew every PLAN_ANEW_SECONDS, from how large the tables are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._anew_at = time.monotonic() + PLAN_ANEW_SECONDS
+
+    def planning(self) -> list[Question]:
+        """Return what lets the plans be made anew, where it is time to."""
+        now = time.monotonic()
+        if now < self._anew_at:
+            return []
+        self._anew_at = now + PLAN_ANEW_SECONDS
+        return [(PLAN_ANEW, ())]
 
 
 class Answer:
@@ -47,7 +69,8 @@ def ask(
     back. A connection on which anything else went wrong is closed: nobody could say what it would answer next.
     """
     adapt = Transformer(driver)
-    sent = [*_beginning(driver), *questions, *([(COMMIT, ())] if commits else [])]
+    planning = [] if prepared is None else prepared.planning()
+    sent = [*_beginning(driver), *planning, *questions, *([(COMMIT, ())] if commits else [])]
     try:
         results = list(_results(driver, sent, adapt, prepared))
     except BaseException:
@@ -75,7 +98,7 @@ def _results(
 ) -> Iterator[PGresult]:
     """Return the result of each statement, those of its being prepared left out: unless that failed."""
     pgconn = driver.pgconn
-    known = {} if prepared is None else prepared
+    known = Prepared() if prepared is None else prepared
     parsed: list[bytes | None] = []
     names: dict[bytes, bytes] = {}
     pgconn.enter_pipeline_mode()

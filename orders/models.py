@@ -24,6 +24,10 @@ def _one_of(column: str, values: Any) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
+# With the second half only who asks for a time can use the index, not who asks for one member's unpaid orders.
+_MAY_EXPIRE = "status IN ('pending_payment', 'approved') AND expires_at IS NOT NULL"
+
+
 class Order(Base):
     """订单: what one buyer, a member or a union, ordered, or a grant gave, at one moment. Its number is its id.
 
@@ -47,8 +51,8 @@ class Order(Base):
         Index(
             "ix_orders_due",
             "expires_at",
-            postgresql_where=text("status IN ('pending_payment', 'approved')"),
-            sqlite_where=text("status IN ('pending_payment', 'approved')"),
+            postgresql_where=text(_MAY_EXPIRE),
+            sqlite_where=text(_MAY_EXPIRE),
         ),
         Index(
             "ix_orders_unpaid",

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Row, Select, String, and_, bindparam, func, literal, or_, select
 
 from catalog import queries as catalog_queries
-from kernel.db import Id, UtcDateTime, db
+from kernel.db import Id, UtcDateTime, db, unindexed
 from kernel.errors import NotFound
 from kernel.ids import as_id
 from kernel.paging import Page, page_of
@@ -131,14 +131,14 @@ def _basket(packs: int) -> Select[Any]:
     purse = voucher_queries.purse_table(slug=bindparam("slug", type_=String), member_id=member_id)
     pack = catalog_queries.pack_table([bindparam(f"pack_{index}", type_=Id) for index in range(packs)])
     now = bindparam("now", type_=UtcDateTime)
-    unpaid = select(func.count()).where(
-        Order.member_id == member_id, Order.status == "pending_payment", Order.expires_at > now
+    unpaid = select(func.count().filter(Order.expires_at > now)).where(
+        Order.member_id == member_id, Order.status == "pending_payment"
     )
     bought = (
         select(func.coalesce(func.sum(OrderLine.quantity - OrderLine.refunded), 0))
         .join(Order, Order.id == OrderLine.order_id)
         .where(
-            OrderLine.pack_id == pack.c.pack_id,
+            unindexed(OrderLine.pack_id) == pack.c.pack_id,
             Order.member_id == member_id,
             Order.campaign_id == purse.c.campaign_id,
             or_(
@@ -355,7 +355,7 @@ def due_holding(pack_ids: Iterable[int], *, now: datetime) -> list[int]:
             .where(
                 Order.status.in_(("pending_payment", "approved")),
                 Order.expires_at <= now,
-                OrderLine.pack_id.in_(set(pack_ids)),
+                unindexed(OrderLine.pack_id).in_(set(pack_ids)),
             )
             .distinct()
             .limit(50)

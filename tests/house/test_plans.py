@@ -1,6 +1,7 @@
 """No list and no filter reads a table that grows with the orders from end to end: PostgreSQL's own plans say so."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
@@ -35,9 +36,43 @@ def test_every_list_and_filter_finds_its_rows_by_an_index(filled):
     asked, left_out = plans.walk(filled)
     assert len(asked) > 150
     assert {"/api/v1/merchant/parcels?overdue=true", "/admin/transfers"} <= {one.path for one in asked}
+    assert any("api_tokens" in one.sql for one in asked if one.raw), "what goes past SQLAlchemy is heard too"
     assert not [path for path in left_out if not PARTS_OF_ONE_THING.search(path)]
     findings, _ = plans.explain(filled, asked)
     assert [str(one)[:300] for one in findings] == []
+
+
+@pytest.mark.parametrize("waiting", [0, 1, 100, 1000, 10_000])
+def test_in_a_rush_that_was_not_counted_yet_an_order_finds_its_own_rows(filled, waiting):
+    """What PostgreSQL has counted is from before the rush: no order waited then, and all ways to one look as short."""
+    own = {"uq_orders_placed_by_idempotency_key", "ix_orders_member", "ix_orders_unpaid", "pk_orders", "pk_order_lines"}
+    recorder, now = plans.Recorder(), clock.now()
+    basket = {"slug": fill.SLUG, "member_id": 1, "pack_ids": [1, 2], "placed_by": 1, "idempotency_key": "again"}
+    came = "UPDATE orders SET status = 'pending_payment', expires_at = :later WHERE id IN"
+    came += " (SELECT id FROM orders WHERE status = 'completed' ORDER BY id DESC LIMIT :waiting)"
+    with filled.app_context(), plans.recording(recorder, db.engine):
+        db.session.execute(text(came), {"later": now + timedelta(days=1), "waiting": waiting})
+        order_queries.basket(**basket, station_id=None, now=now)
+        order_queries.due_holding([1], now=now)
+        driver = db.session.connection().connection.driver_connection
+        read = [indexes_read(driver, asked) for asked in recorder.asked.values()]
+        db.session.rollback()
+    first, due = read
+    assert first
+    assert first <= own
+    assert due == {"ix_orders_due", "pk_order_lines"}
+
+
+def indexes_read(driver, asked):
+    """Return by which indexes a statement finds orders and their lines; a table's own name where by none."""
+    sql = f"EXPLAIN ({'GENERIC_PLAN, ' if asked.raw else ''}FORMAT JSON) {asked.sql}"
+    cursor = driver.cursor()
+    [[[told]]] = (cursor.execute(sql) if asked.raw else cursor.execute(sql, asked.values)).fetchall()
+    nodes = list(plans._nodes(told["Plan"]))
+    scans = [one for one in nodes if one.get("Relation Name") in ("orders", "order_lines")]
+    by_bitmap = {one["Index Name"] for one in nodes if one["Node Type"] == "Bitmap Index Scan"}
+    direct = {one.get("Index Name", one["Relation Name"]) for one in scans if one["Node Type"] != "Bitmap Heap Scan"}
+    return direct | by_bitmap
 
 
 def test_a_list_without_its_index_is_found_out(filled):

@@ -9,7 +9,7 @@ from psycopg import IsolationLevel
 from psycopg.pq import TransactionStatus
 
 from kernel import trips
-from kernel.trips import ask
+from kernel.trips import Prepared, ask
 
 ONE, TWICE, WRONG = b"SELECT $1::bigint AS n", b"SELECT 2 * $1::bigint, $2::text", b"SELECT 1 / $1::int"
 
@@ -35,7 +35,7 @@ def names(driver):
 
 
 def test_values_go_and_rows_come_and_each_text_is_prepared_once(driver):
-    prepared = {}
+    prepared = Prepared()
     for turn in range(3):
         answers = ask(
             driver, [(ONE, [turn]), (TWICE, [turn, "券'\\"]), (ONE, [None])], prepared=prepared, commits=False
@@ -47,7 +47,7 @@ def test_values_go_and_rows_come_and_each_text_is_prepared_once(driver):
 
 
 def test_what_commits_is_there_for_others_and_what_does_not_is_not(driver, url):
-    prepared = {}
+    prepared = Prepared()
     ask(driver, [(b"CREATE TABLE kept (n bigint CHECK (n < 9))", [])], prepared=prepared, commits=True)
     assert state(driver) == TransactionStatus.IDLE
     insert = b"INSERT INTO kept SELECT generate_series(1, $1::int)"
@@ -65,7 +65,7 @@ def test_what_commits_is_there_for_others_and_what_does_not_is_not(driver, url):
 
 
 def test_an_error_is_raised_and_what_was_prepared_before_it_is_known(driver):
-    prepared = {}
+    prepared = Prepared()
     with pytest.raises(psycopg.errors.DivisionByZero):
         ask(driver, [(ONE, [1]), (WRONG, [0]), (TWICE, [1, "x"])], prepared=prepared, commits=False)
     assert TWICE not in prepared, "it was never parsed"
@@ -79,7 +79,7 @@ def test_an_error_is_raised_and_what_was_prepared_before_it_is_known(driver):
 
 def test_a_connection_remembers_no_more_than_so_many(driver, monkeypatch):
     monkeypatch.setattr(trips, "MOST_PREPARED", 3)
-    prepared = {}
+    prepared = Prepared()
     for _ in range(2):
         for number in range(9):
             [answer] = ask(driver, [(b"SELECT %d + $1::int" % number, [1])], prepared=prepared, commits=False)
@@ -108,12 +108,12 @@ def test_waiting_holds_no_other_thread_up(url, driver):
     """Somebody's lock is waited for; whoever has it may be another thread of this very process."""
     driver.execute("CREATE TABLE IF NOT EXISTS wanted AS SELECT 1 AS n")
     driver.commit()
-    ask(driver, [(b"SELECT n FROM wanted FOR UPDATE", [])], prepared={}, commits=False)
+    ask(driver, [(b"SELECT n FROM wanted FOR UPDATE", [])], prepared=Prepared(), commits=False)
     done = []
 
     def wait():
         with psycopg.connect(url) as other:
-            [answer] = ask(other, [(b"SELECT n FROM wanted FOR UPDATE", [])], prepared={}, commits=True)
+            [answer] = ask(other, [(b"SELECT n FROM wanted FOR UPDATE", [])], prepared=Prepared(), commits=True)
             done.append(answer.rows())
 
     thread = threading.Thread(target=wait)
@@ -127,7 +127,7 @@ def test_waiting_holds_no_other_thread_up(url, driver):
 
 def test_much_is_sent_and_much_received(driver):
     text = "券" * 2_000_000
-    answers = ask(driver, [(TWICE, [turn, text]) for turn in range(3)], prepared={}, commits=False)
+    answers = ask(driver, [(TWICE, [turn, text]) for turn in range(3)], prepared=Prepared(), commits=False)
     assert [answer.rows()[0][1] == text for answer in answers] == [True] * 3
 
 
@@ -137,5 +137,31 @@ def test_whoever_breaks_in_leaves_no_connection_that_might_answer_another(driver
 
     monkeypatch.setattr(trips, "_received", end)
     with pytest.raises(SystemExit):
-        ask(driver, [(ONE, [1])], prepared={}, commits=False)
+        ask(driver, [(ONE, [1])], prepared=Prepared(), commits=False)
     assert driver.closed
+
+
+def test_a_plan_made_for_an_empty_table_does_not_outlive_its_emptiness(driver, url, monkeypatch):
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("CREATE TABLE crowd (n bigint, who bigint) WITH (autovacuum_enabled = off)")
+        other.execute("CREATE INDEX ix_crowd_who ON crowd (who)")
+        other.execute("ANALYZE crowd")
+    prepared, mine = Prepared(), b"SELECT count(*) FROM crowd WHERE who = $1"
+
+    def ask_often():
+        for turn in range(8):
+            ask(driver, [(mine, [turn])], prepared=prepared, commits=True)
+        found = driver.execute(f"EXPLAIN EXECUTE {prepared[mine].decode()} (1)").fetchall()
+        driver.commit()
+        return "\n".join(line for (line,) in found)
+
+    assert "Seq Scan on crowd" in ask_often()
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("INSERT INTO crowd SELECT n, n FROM generate_series(1, 20000) n")
+    assert "Seq Scan on crowd" in ask_often(), "nobody has counted them yet"
+    begun = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: begun + trips.PLAN_ANEW_SECONDS)
+    assert "ix_crowd_who" in ask_often()
+    assert prepared.planning() == [], "not with every statement"
+    monkeypatch.undo()
+    assert driver.execute("SELECT count(*) FROM pg_prepared_statements WHERE name = 'huigong_1'").fetchone() == (1,)
