@@ -74,14 +74,16 @@ class Asked:
 
 @dataclass
 class Recorder:
-    """Hears every SELECT that goes to PostgreSQL, each text once."""
+    """Hears every SELECT that goes to PostgreSQL, each text once; with `changes`, every UPDATE too."""
 
     path: str = ""
+    changes: bool = False
     asked: dict[str, Asked] = field(default_factory=dict)
 
     def hear(self, sql: str, values: Any, *, raw: bool = False) -> None:
         """Note a statement."""
-        if re.match(r"\s*(SELECT|WITH)\b", sql, re.IGNORECASE) and "pg_locks" not in sql:
+        heard = r"\s*(SELECT|WITH|UPDATE)\b" if self.changes else r"\s*(SELECT|WITH)\b"
+        if re.match(heard, sql, re.IGNORECASE) and "pg_locks" not in sql:
             self.asked.setdefault(sql, Asked(sql, values, self.path, raw))
 
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
     SQLColumnExpression,
     String,
     any_,
+    case,
     event,
     func,
     select,
@@ -112,13 +113,13 @@ def caused_by(*, last: bool = False) -> Mapped[str]:
     return mapped_column(String(origin.LONGEST_ID), default=origin.request_id, onupdate=changed, server_default="")
 
 
-def unindexed(column: SQLColumnExpression[int]) -> ColumnElement[int]:
-    """Return a column of numbers as no index knows it: for a statement that must begin at another's.
+def unindexed(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return a condition as no index knows it: for rows that are found by another one, their id before all.
 
-    PostgreSQL chooses by how many rows it has counted. Before a rush it has counted none of an order's, and of two
-    indexes that then look alike it may take the one that leads to everybody's orders, not to one member's.
+    PostgreSQL chooses by how many rows it has counted. Before a rush it counted no order that waits for its payment, so
+    "this order, if it waits" looked alike by the order's id and by all that wait.
     """
-    return column + 0
+    return case((condition, 1), else_=0) == 1
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from finance.gateway.queries import PaymentView, view_of
 from finance.gateway.rules import CURRENCY, PAYMENT_MOVES, SANDBOX, Started, delay_seconds, subject_of
 from finance.ledger import rules as ledger
 from finance.ledger.rules import Posting
-from kernel.db import Base, db, rows_changed
+from kernel.db import Base, db, rows_changed, unindexed
 from kernel.errors import DomainError
 from kernel.ids import new_id, new_secret
 
@@ -242,7 +242,7 @@ def take_refund(refund_id: int, *, now: datetime) -> bool:
     """Take a refund to ask its provider, for as long as that may take; False where it is not to be asked now."""
     taken = rows_changed(
         update(Refund)
-        .where(Refund.id == refund_id, Refund.status == "pending", Refund.try_at <= now)
+        .where(Refund.id == refund_id, unindexed(Refund.status == "pending"), Refund.try_at <= now)
         .values(tries=Refund.tries + 1, try_at=now + LEASE)
     )
     return taken == 1
@@ -255,7 +255,9 @@ def put_refund_off(refund_id: int, *, error: str | None, reference: str | None, 
     values: dict[str, Any] = {"try_at": now + timedelta(seconds=seconds), "error": error[:300] if error else None}
     if reference:
         values["reference"] = reference
-    db.session.execute(update(Refund).where(Refund.id == refund_id, Refund.status == "pending").values(values))
+    db.session.execute(
+        update(Refund).where(Refund.id == refund_id, unindexed(Refund.status == "pending")).values(values)
+    )
 
 
 def refund_did_not_go(refund_id: int, *, attempt: int, error: str, now: datetime) -> str | None:

@@ -138,7 +138,7 @@ def _basket(packs: int) -> Select[Any]:
         select(func.coalesce(func.sum(OrderLine.quantity - OrderLine.refunded), 0))
         .join(Order, Order.id == OrderLine.order_id)
         .where(
-            unindexed(OrderLine.pack_id) == pack.c.pack_id,
+            unindexed(OrderLine.pack_id == pack.c.pack_id),
             Order.member_id == member_id,
             Order.campaign_id == purse.c.campaign_id,
             or_(
@@ -355,7 +355,7 @@ def due_holding(pack_ids: Iterable[int], *, now: datetime) -> list[int]:
             .where(
                 Order.status.in_(("pending_payment", "approved")),
                 Order.expires_at <= now,
-                unindexed(OrderLine.pack_id).in_(set(pack_ids)),
+                unindexed(OrderLine.pack_id.in_(set(pack_ids))),
             )
             .distinct()
             .limit(50)

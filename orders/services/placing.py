@@ -12,7 +12,7 @@ from catalog.steps import OutOfStock
 from finance.ledger import steps as ledger_steps
 from finance.ledger.rules import Cause, Posting
 from kernel import idempotency
-from kernel.db import db, rows_changed, transaction
+from kernel.db import db, rows_changed, transaction, unindexed
 from kernel.errors import DomainError, Invalid, NotFound, OverLimit, StateConflict
 from kernel.idempotency import Answer, Once
 from kernel.ids import as_id, new_id
@@ -366,10 +366,10 @@ def close(*, order_id: int, sources: tuple[str, ...], to: str, now: datetime, du
     Returns False where it was no longer in one of `sources`. The order's row is moved first: whoever moves it is
     the one who gives back.
     """
-    move = update(Order).where(Order.id == order_id, Order.status.in_(sources)).values(status=to, closed_at=now)
+    move = update(Order).where(Order.id == order_id, unindexed(Order.status.in_(sources)))
     if due_only:
-        move = move.where(Order.expires_at <= now)
-    if rows_changed(move) == 0:
+        move = move.where(unindexed(Order.expires_at <= now))
+    if rows_changed(move.values(status=to, closed_at=now)) == 0:
         return False
     row = db.session.execute(
         select(Order.campaign_id, Order.buyer_kind, Order.voucher_id, Order.discount_fen, Order.holds).where(

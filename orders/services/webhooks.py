@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from catalog import queries as catalog_queries
 from kernel import audit, origin, outbound
 from kernel.clock import local
-from kernel.db import db, rows_changed, transaction
+from kernel.db import db, rows_changed, transaction, unindexed
 from kernel.errors import Invalid, NotFound, StateConflict
 from kernel.ids import new_id, new_secret
 from kernel.outbound import signature
@@ -286,8 +286,8 @@ def _send(delivery_id: int, *, key: str, private: bool, now: datetime) -> bool:
             update(WebhookDelivery)
             .where(
                 WebhookDelivery.id == delivery_id,
-                WebhookDelivery.status == "waiting",
-                WebhookDelivery.next_at <= now,
+                unindexed(WebhookDelivery.status == "waiting"),
+                unindexed(WebhookDelivery.next_at <= now),
             )
             .values(attempts=WebhookDelivery.attempts + 1, next_at=now + LEASE)
         )
@@ -315,7 +315,7 @@ def _send(delivery_id: int, *, key: str, private: bool, now: datetime) -> bool:
     with transaction():
         db.session.execute(
             update(WebhookDelivery)
-            .where(WebhookDelivery.id == delivery_id, WebhookDelivery.status == "waiting")
+            .where(WebhookDelivery.id == delivery_id, unindexed(WebhookDelivery.status == "waiting"))
             .values(
                 status="delivered" if delivered else "failed" if given_up else "waiting",
                 next_at=now + delay_after(attempts),

@@ -17,7 +17,7 @@ from sqlalchemy import or_, select, update
 
 from kernel import audit, origin
 from kernel.clock import local
-from kernel.db import db, rows_changed, transaction
+from kernel.db import db, rows_changed, transaction, unindexed
 from kernel.errors import NotFound, StateConflict
 from people import message_queries as queries
 from people import texts
@@ -137,7 +137,7 @@ def _claimed(message_id: int, *, now: datetime) -> MessageRow | None:
     with transaction():
         taken = rows_changed(
             update(Message)
-            .where(Message.id == message_id, Message.status == "waiting", Message.send_at <= now)
+            .where(Message.id == message_id, unindexed(Message.status == "waiting"), Message.send_at <= now)
             .values(status="sending", tries=Message.tries + 1, claimed_at=now)
         )
         return queries.one(message_id) if taken else None
