@@ -2,17 +2,20 @@
 
 Fills a database with so many orders, every row agreeing with the ledger, and measures on it, with the shipped gunicorn:
 orders a second and their p99, `huigong check`, an operator's dashboard, a merchant's month of statement. Then explains
-every list and filter (benchmarks.plans) and fails where one reads a large table from end to end. Prints a table.
+every list and filter (benchmarks.plans) and fails where one reads a large table from end to end. Orders are bought on
+all of them in turn, last. Prints a table.
 """
 
 import argparse
 import json
-import resource
+import statistics
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flask import Flask
 from sqlalchemy import text
 
 from benchmarks import fill, plans, postgres
@@ -26,10 +29,19 @@ from web.settings import ROOT
 FACE_FEN = 10**9  # a purse that never runs out
 
 
-def measure(uri: str, folder: Path, *, orders: int, members: int, seconds: float, runs: int) -> dict[str, Any]:
-    """Fill one database and measure on it. Raises RuntimeError where a rule of conservation is broken."""
-    name = f"growth{orders}"
-    url = postgres.new_database(uri, name)
+@dataclass
+class Size:
+    """A filled database and what was found on it."""
+
+    bench: Bench
+    found: dict[str, Any]
+    rates: list[float] = field(default_factory=list)
+    p99s: list[float] = field(default_factory=list)
+
+
+def made(uri: str, folder: Path, *, orders: int, members: int) -> Size:
+    """Fill one database and measure what is read on it. Raises RuntimeError where a rule of conservation is broken."""
+    url = postgres.new_database(uri, f"growth{orders}")
     app = postgres.app_on(url)
     fill.people(app, members=members, face_fen=FACE_FEN, stock=10**8)
     fill.vouchers(app)
@@ -46,6 +58,12 @@ def measure(uri: str, folder: Path, *, orders: int, members: int, seconds: float
             raise RuntimeError(f"{orders} orders: {breaches[:5]}")
         found["huigong check s"] = round(time.perf_counter() - begun, 1)
         db.session.remove()
+    look(app, found)
+    return Size(Bench(app, url, uri, folder, tokens, fill.pack_ids(app)), found)
+
+
+def look(app: Flask, found: dict[str, Any]) -> None:
+    """Measure pages, and find every list that reads a whole table."""
     for what, who, path in (
         ("dashboard ms", "operator", f"/admin/campaigns/{fill.SLUG}/dashboard"),
         ("merchant's statement ms", "merchant", f"/merchant/statements/{clock.now():%Y-%m}"),
@@ -64,22 +82,39 @@ def measure(uri: str, folder: Path, *, orders: int, members: int, seconds: float
     findings, slowest = plans.explain(app, plans.walk(app)[0])
     found["reads of a whole table"] = [str(one) for one in findings]
     found["slowest statements ms"] = [(round(took, 1), path) for took, path in slowest[:5]]
-    bench = Bench(app, url, uri, folder, tokens, fill.pack_ids(app), seconds=seconds)
-    with serving(bench):
-        seen = [bench.orders(packs=bench.packs, payable_fen=160_00, seconds=seconds) for _ in range(runs)]
-    rates = sorted(accepted(one) for one in seen)
-    found["orders/s"] = round(rates[len(rates) // 2])
-    found["p99 ms"] = round(sorted(one["p99_ms"] for one in seen)[len(seen) // 2], 1)
-    with app.app_context():
+
+
+def buy(sizes: list[Size], *, seconds: float, runs: int) -> None:
+    """Measure placing orders on all databases in turn, so that a machine's mood hits all alike.
+
+    Raises RuntimeError for an order that was not placed.
+    """
+    for run in range(runs):
+        for size in sizes if run % 2 == 0 else reversed(sizes):
+            size.bench.seconds = seconds
+            with serving(size.bench):
+                seen = size.bench.orders(packs=size.bench.packs, payable_fen=160_00, seconds=seconds)
+            size.rates.append(accepted(seen))
+            size.p99s.append(seen["p99_ms"])
+    for size in sizes:
+        size.found["orders/s"] = round(statistics.median(size.rates))
+        size.found["orders/s, least and most"] = f"{min(size.rates):.0f} … {max(size.rates):.0f}"
+        size.found["p99 ms"] = round(statistics.median(size.p99s), 1)
+        size.found["of the smallest"] = round(
+            statistics.median(mine / least for mine, least in zip(size.rates, sizes[0].rates, strict=True)), 2
+        )
+
+
+def prove(size: Size) -> None:
+    """Prove one database after buying, and drop it. Raises RuntimeError where a rule of conservation is broken."""
+    with size.bench.app.app_context():
         if breaches := order_queries.proof():
-            raise RuntimeError(f"after buying on {orders} orders: {breaches[:5]}")
-        size = db.session.scalar(text("SELECT pg_size_pretty(pg_database_size(current_database()))"))
+            raise RuntimeError(f"after buying on {size.found['orders']} orders: {breaches[:5]}")
+        found = db.session.scalar(text("SELECT pg_size_pretty(pg_database_size(current_database()))"))
         db.session.remove()
         db.engine.dispose()
-    found["size"] = size
-    found["memory MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    postgres.drop_database(uri, name)
-    return found
+    size.found["size"] = found
+    postgres.drop_database(size.bench.uri, f"growth{size.found['orders']}")
 
 
 def main() -> None:
@@ -88,27 +123,22 @@ def main() -> None:
     parser.add_argument("--orders", type=int, nargs="+", default=[10_000, 500_000, 5_000_000])
     parser.add_argument("--members", type=int, default=200_000)
     parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the database is kept (default: a temporary folder)")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "growth.json")
     chosen = parser.parse_args()
-    table = []
+    sizes: list[Size] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = chosen.folder or Path(temporary)
         with postgres.server(folder / "pg") as uri:
-            for orders in chosen.orders:
-                table.append(
-                    measure(
-                        uri,
-                        Path(temporary),
-                        orders=orders,
-                        members=chosen.members,
-                        seconds=chosen.seconds,
-                        runs=chosen.runs,
-                    )
-                )
-                print(json.dumps(table[-1], ensure_ascii=False, indent=1), flush=True)
-                chosen.results.write_text(json.dumps(table, ensure_ascii=False, indent=1))
+            for orders in sorted(chosen.orders):
+                sizes.append(made(uri, Path(temporary), orders=orders, members=chosen.members))
+                print(json.dumps(sizes[-1].found, ensure_ascii=False, indent=1), flush=True)
+            buy(sizes, seconds=chosen.seconds, runs=chosen.runs)
+            for size in sizes:
+                prove(size)
+    table = [size.found for size in sizes]
+    chosen.results.write_text(json.dumps(table, ensure_ascii=False, indent=1))
     for row in table[0]:
         if not isinstance(table[0][row], list):
             print(f"| {row} | " + " | ".join(str(one[row]) for one in table) + " |")

@@ -26,7 +26,7 @@ LARGE = ("orders", "order_lines", "parcels", "payments", "ledger_postings", "mem
 LOGINS = {"member": "15000000001", "union": "13900000001", "merchant": "13700000001", "operator": "13600000001"}
 # What reads everything because that is its work: the proof, a document of a whole campaign, a download.
 WHOLE = re.compile(r"/admin/check$|/admin/reconcile$|/metrics$|\.(xlsx|csv|zip|pdf)$|/audit/verify$|/dossier")
-# What adds up a whole campaign for an operator, not for a list: (path, table). Each grows with the campaign.
+# What adds up a whole campaign, not for a list: (path, table). Each grows with the campaign.
 TOTALS = {
     ("/admin/campaigns/<slug>/dashboard", "orders"),  # late parcels: a join of all that wait
     ("/admin/campaigns/<slug>/forecast", "members"),
@@ -36,6 +36,7 @@ TOTALS = {
     ("/admin/queues", "orders"),
     ("/admin/statements/", "ledger_postings"),  # what every merchant has earned in the month that is not over
     ("/admin/stations/", "orders"),
+    ("/merchant/", "ledger_postings"),  # what one merchant is owed, and sold in a week: its own share of all there is
     ("/api/v1/admin/campaigns/<slug>/report", "orders"),
     ("/api/v1/admin/campaigns/<slug>/report", "order_lines"),
     ("/api/v1/admin/campaigns/<slug>/report", "ledger_postings"),
