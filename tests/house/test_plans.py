@@ -8,10 +8,12 @@ import pytest
 from sqlalchemy import text
 
 from benchmarks import fill, plans, postgres
+from finance.gateway import steps as gateway_steps
 from kernel import clock
 from kernel.db import db
 from orders import queries as order_queries
-from orders.services import placing, summing
+from orders.services import placing, summing, webhooks
+from people.services import messages
 from tests.factories import SHIP
 
 ORDERS, MEMBERS = 20_000, 5_000  # enough for the planner to prefer an index wherever there is one
@@ -130,6 +132,37 @@ def indexes_read(driver, asked):
     ]
     direct = [one.get("Index Name", one["Relation Name"]) for one in scans if one["Node Type"] != "Bitmap Heap Scan"]
     return {name for name in by_bitmap + direct if "order" in name and "recipient" not in name}
+
+
+def test_what_is_taken_by_its_id_is_found_by_nothing_else(filled):
+    """Even without the tables' own keys no index of those that wait serves these; else it might look as short."""
+    taking = {
+        "messages": lambda now: messages._claimed(1, now=now),
+        "payment_refunds": lambda now: (
+            gateway_steps.take_refund(1, now=now),
+            gateway_steps.put_refund_off(1, error=None, reference=None, now=now),
+        ),
+        "webhook_deliveries": lambda now: webhooks._send(1, key="", private=False, now=now),
+    }
+    with filled.app_context():
+        recorders = {table: plans.Recorder(changes=True) for table in taking}
+        for table, take in taking.items():
+            with plans.recording(recorders[table], db.engine):
+                take(clock.now())
+        db.session.rollback()
+        driver = db.session.connection().connection.driver_connection
+        driver.execute("SET LOCAL enable_seqscan = off")
+        of_some_rows = "SELECT indexrelid::regclass::text FROM pg_index WHERE indpred IS NOT NULL"
+        partial = {name for (name,) in driver.execute(of_some_rows).fetchall()}
+        for table, recorder in recorders.items():
+            driver.execute(f"ALTER TABLE {table} DROP CONSTRAINT pk_{table} CASCADE")
+            sent = [one for one in recorder.asked.values() if one.sql.startswith(f"UPDATE {table} ")]
+            assert sent
+            for one in sent:
+                [[[told]]] = driver.execute(f"EXPLAIN (FORMAT JSON) {one.sql}", one.values).fetchall()
+                read = {node["Index Name"] for node in plans._nodes(told["Plan"]) if "Index Name" in node}
+                assert not read & partial, one.sql
+        db.session.rollback()
 
 
 def test_a_list_without_its_index_is_found_out(filled):
