@@ -175,8 +175,10 @@ def _begin_anew(session: Any) -> None:
     which saves two trips, and only what the session remembers is forgotten.
     """
     if session.get_bind().dialect.name == "postgresql" and session.in_transaction():
-        driver = session.connection().connection.driver_connection
-        if driver.info.transaction_status == TransactionStatus.INTRANS:
+        connection = session.connection()
+        # Whoever read may have gone on though the read failed: of a connection that is gone nothing more is asked.
+        gone = connection.invalidated
+        if not gone and connection.connection.driver_connection.info.transaction_status == TransactionStatus.INTRANS:
             session.expire_all()
             return
     session.rollback()

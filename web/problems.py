@@ -113,10 +113,17 @@ def _too_deep(error: RecursionError) -> Response:
 
 
 def _ours(error: Exception) -> Response:
+    """Say that the fault is ours; where something was to change, not whether it has: what failed may have come after.
+
+    A payment's news, for one, is kept by a transaction of its own before it is acted on.
+    """
     if current_app.testing:
         raise error
     log.exception("unexpected error")
-    return _answer(500, "error", gettext("系统出错了，您的钱和福利券没有变动。请稍后重试。"))
+    said = gettext("系统出错了，请稍后重试。")
+    if request.method not in ("GET", "HEAD", "OPTIONS"):
+        said = gettext("系统出错了，不确定刚才的操作是否完成。请查看结果或稍后重试一次：同一个操作不会重复。")
+    return _answer(500, "error", said)
 
 
 def _answer(status: int, code: str, detail: str, extra: dict[str, Any] | None = None) -> Response:

@@ -38,6 +38,25 @@ def test_a_form_that_failed_says_that_nothing_moved(app):
     assert "这次操作没有生效，您的钱和福利券没有变动。" in page
 
 
+@pytest.mark.parametrize("language", list(KEPT))
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_fault_of_ours_is_said_and_where_something_was_to_change_not_that_nothing_did(
+    app, monkeypatch, method, language
+):
+    unsure = {"zh_CN": "不确定刚才的操作是否完成", "en": "not certain whether what you just did went through"}[language]
+
+    def fails(**_):
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(app.config, "TESTING", False)
+    monkeypatch.setitem(app.view_functions, "pages.cashier", fails)
+    headers = {"Accept-Language": language.replace("_", "-"), "Accept": "text/html"}
+    answer = app.test_client().open("/sandbox/anything", method=method, headers=headers)
+    assert answer.status_code == 500
+    assert (unsure in answer.text) == (method == "POST"), answer.text
+    assert "没有变动" not in answer.text
+
+
 def test_the_styleguide_is_for_development_only(app, monkeypatch):
     client = app.test_client()
     assert ".swatch" not in client.get("/styleguide").text

@@ -1,5 +1,9 @@
 """A connection to PostgreSQL that is lost is no 500: the request is answered, or says that it may be asked again."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
 import psycopg
 import pytest
 from flask_migrate import upgrade
@@ -8,9 +12,10 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
-from kernel import trips
-from kernel.db import db, insert_many
+from kernel import clock, trips
+from kernel.db import db, insert_many, transaction
 from kernel.idempotency import IdempotencyRecord
+from orders.services import tending
 from tests.factories import SHIP, World
 from web.app import create_app
 from web.settings import ROOT, Settings
@@ -43,6 +48,24 @@ def cut(url: str) -> int:
     return len(others)
 
 
+@contextmanager
+def cut_before(at: int, url: str) -> Iterator[list[int]]:
+    """End every connection before the `at`-th statement of the block; what is given is not empty once that was so."""
+    count, reached = 0, []
+
+    def listen(connection, cursor, statement, parameters, context, executemany):
+        nonlocal count
+        count += 1
+        if count == at:
+            reached.append(cut(url))
+
+    event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        yield reached
+    finally:
+        event.remove(Engine, "before_cursor_execute", listen)
+
+
 def test_a_connection_lost_while_it_waited_is_no_requests_error(cut_world):
     world, url = cut_world
     assert world.call(M1, "GET", "/me").status_code == 200
@@ -59,39 +82,53 @@ def test_a_connection_lost_before_any_statement_of_an_order_says_ask_again_and_a
     world, url = cut_world
     body = {**world.lines(("A150", 1)), "payable_fen": 13000, "delivery": SHIP}
     seen: list[int] = []
-    at, count = 0, 0
-
-    def listen(connection, cursor, statement, parameters, context, executemany):
-        nonlocal count
-        count += 1
-        if count == at:
-            cut(url)
-
-    event.listen(Engine, "before_cursor_execute", listen)
-    try:
-        for at in range(1, 40):
-            count = 0
-            key = f"lost-{at}"
+    for at in range(1, 40):
+        key = f"lost-{at}"
+        with cut_before(at, url) as reached:
             answer = world.call(M1, "POST", "/orders", body, key=key)
-            reached = count >= at
-            assert answer.status_code in (201, 503), answer.text
-            if answer.status_code == 503:
-                assert (answer.json["code"], answer.headers["Retry-After"]) == ("unavailable", "2")
-                assert "没有变动" not in answer.json["detail"], "nobody knows that at this moment"
-            seen.append(answer.status_code)
-            count = 1000
-            again = world.call(M1, "POST", "/orders", body, key=key)
-            assert again.status_code == 201
-            if answer.status_code == 201:
-                assert again.text == answer.text
-            assert world.stock("A150") == (49, 1, 0)
-            assert world.call(M1, "POST", f"/orders/{again.json['number']}/cancel").status_code == 200
-            if not reached:
-                break
-    finally:
-        event.remove(Engine, "before_cursor_execute", listen)
+        assert answer.status_code in (201, 503), answer.text
+        if answer.status_code == 503:
+            assert (answer.json["code"], answer.headers["Retry-After"]) == ("unavailable", "2")
+            assert "没有变动" not in answer.json["detail"], "nobody knows that at this moment"
+        seen.append(answer.status_code)
+        again = world.call(M1, "POST", "/orders", body, key=key)
+        assert again.status_code == 201
+        if answer.status_code == 201:
+            assert again.text == answer.text
+        assert world.stock("A150") == (49, 1, 0)
+        assert world.call(M1, "POST", f"/orders/{again.json['number']}/cancel").status_code == 200
+        if not reached:
+            break
     assert 503 in seen
     assert seen[-1] == 201
+    assert world.breaches() == []
+
+
+def test_a_connection_lost_before_any_statement_of_a_payments_news_leaves_it_to_be_acted_on_once(cut_world):
+    """The news is kept before it is acted on: where acting failed, that is noted, on another connection."""
+    world, url = cut_world
+    seen: list[int] = []
+    for at in range(1, 40):
+        number = world.place(M1, ("B40", 1)).json["number"]
+        payment = world.call(M1, "POST", f"/orders/{number}/payments", {"provider": "sandbox"})
+        with cut_before(at, url) as reached:
+            answer = world.app.test_client().post(
+                payment.json["redirect_url"], data={"outcome": "pay"}, headers={"Accept": "application/json"}
+            )
+        assert answer.status_code in (200, 503), answer.text
+        seen.append(answer.status_code)
+        with world.app.app_context():
+            tending.tend(second_person_fen=20_000_000, now=clock.now() + timedelta(minutes=5))
+            db.session.remove()
+        if answer.status_code == 503 and world.call(M1, "GET", f"/orders/{number}").json["status"] != "paid":
+            assert world.pay(M1, number).status_code == 200
+        assert world.call(M1, "GET", f"/orders/{number}").json["status"] == "paid"
+        assert world.stock("B40")[1:] == (0, at)
+        if not reached:
+            break
+    assert 503 in seen
+    assert seen[-1] == 200
+    assert len(seen) > 5
     assert world.breaches() == []
 
 
@@ -165,6 +202,38 @@ def test_a_session_with_a_connection_of_no_use_is_put_away(cut_world):
         assert driver.closed
         assert db.session.execute(text("SELECT 1")).scalar_one() == 1
         db.session.remove()
+
+
+def test_a_use_case_begun_after_a_read_that_failed_is_begun_on_another_connection(cut_world):
+    world, url = cut_world
+    with world.app.app_context():
+        db.session.execute(text("SELECT 1"))
+        cut(url)
+        with suppress(OperationalError):
+            db.session.execute(text("SELECT 1"))
+        with transaction():
+            assert db.session.execute(text("SELECT 1")).scalar_one() == 1
+        db.session.remove()
+
+
+def test_what_was_refused_and_could_not_be_undone_may_be_asked_again(cut_world, monkeypatch):
+    world, url = cut_world
+    real, cuts = trips.ask, []
+
+    def ask(driver, *questions, **options):
+        try:
+            return real(driver, *questions, **options)
+        except psycopg.errors.InvalidTextRepresentation:
+            cuts.append(cut(url))
+            raise
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trips, "ask", ask)
+        answer = world.place(M1, ("A150", 51))
+    assert (answer.status_code, answer.json["code"], len(cuts)) == (503, "unavailable", 1), answer.text
+    assert world.place(M1, ("A150", 51)).json["code"] == "out_of_stock"
+    assert world.stock("A150") == (50, 0, 0)
+    assert world.breaches() == []
 
 
 def test_what_was_refused_as_the_server_went_away_is_still_told(cut_world, monkeypatch):

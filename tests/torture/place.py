@@ -1,6 +1,7 @@
 """Where it happens: a PostgreSQL that can be killed, gunicorn with several workers, the job worker."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from benchmarks.postgres import address_of, free_port, wait_for
 from web.settings import ROOT
 
 SECRET = "a torture's secret key of some length"
+UNEXPECTED = 2000  # characters of a traceback: its end says what it was
+_ENTRY = re.compile(r"^(?=\d{4}-\d\d-\d\dT)", re.MULTILINE)
+_UNEXPECTED = "unexpected error"  # web.problems
 
 
 def children_of(pid: int) -> list[int]:
@@ -173,6 +177,11 @@ class Service:
         with self.lock:
             found = {"gunicorn": self.gunicorn, "the job worker": self.worker}
             return [f"{name} ended by itself: {one.poll()}" for name, one in found.items() if one.poll() is not None]
+
+    def unexpected(self) -> list[str]:
+        """The errors nobody expected: what was logged of each, its last lines; also of what only a webhook was told."""
+        told = _ENTRY.split((self.logs / "gunicorn.log").read_text(encoding="utf-8", errors="replace"))
+        return [f"gunicorn: {one.strip()[-UNEXPECTED:]}" for one in told if _UNEXPECTED in one.partition("\n")[0]]
 
     def command(self, *arguments: str) -> tuple[int, str]:
         """Run a `huigong` command; its exit code and what it said."""

@@ -218,6 +218,7 @@ def torture(
             breaches, told = prove(app, stripe, histories, before)
             breaches += ended + [f"{thread.name} never ended" for thread in threads if thread.is_alive()]
             breaches += checker.asked_nothing(told)
+            breaches += service.unexpected()
             breaches += _commands(service)
         finally:
             for one in (faults, postman):
