@@ -5,6 +5,8 @@ from marshmallow import fields, validate
 
 from kernel.schemas import Base, Day, IdField, Instant, Length, ListOf, Moment, OneOf, Range, Text, fen, text
 
+SLUG = r"^[a-z0-9][a-z0-9-]{0,39}\Z"
+
 
 class Rule(Base):
     """满减, in fen."""
@@ -75,7 +77,9 @@ class VersionList(Base):
 class NewCampaign(Base):
     """What makes a campaign."""
 
-    slug = fields.String(required=True, validate=validate.Regexp(r"^[a-z0-9][a-z0-9-]{0,39}\Z"))
+    slug = fields.String(
+        required=True, validate=validate.Regexp(SLUG, error="请用小写字母、数字和连字符，最多 40 个。")
+    )
     name = text(120)
     name_en = Text(load_default="", validate=Length(max=200))
     starts_at = Instant(required=True)

@@ -16,6 +16,7 @@ from kernel import audit, idempotency, jobs
 from kernel.db import db, rows_changed, transaction
 from kernel.errors import Invalid, NotFound, OverLimit, StateConflict
 from kernel.idempotency import Answer, Once
+from kernel.money import yuan
 from people import queries as people_queries
 from voucher import queries
 from voucher import steps as voucher_steps
@@ -316,14 +317,19 @@ def preview_issue(*, slug: str, audience: Audience) -> dict[str, int]:
 
 
 def ask_to_issue(*, slug: str, audience: Audience, arguments: dict[str, Any], once: Once, now: datetime) -> Answer:
-    """Start issuing vouchers to an audience; refused where the budget does not cover it (OverLimit)."""
+    """Start issuing vouchers to an audience.
+
+    Raises OverLimit where the budget does not cover it, StateConflict before the launch, CampaignClosed after the end.
+    """
     with transaction():
         if (first := idempotency.begin(once)) is not None:
             return first
         preview = preview_issue(slug=slug, audience=audience)
-        voucher_steps.refuse_unlaunched(queries.campaign(slug, now=now).launch)
+        campaign = queries.campaign(slug, now=now)
+        voucher_steps.refuse_unlaunched(campaign.launch)
+        voucher_steps.refuse_over(campaign.ends_at, now=now)
         if preview["cost_fen"] > preview["budget_left_fen"]:
-            raise OverLimit("预算不足：需要 %(cost)s 分，剩余 %(left)s 分。", **_budget_figures(preview))
+            raise OverLimit("预算不足：需要 %(cost)s，剩余 %(left)s。", **_budget_figures(preview))
         job_id = jobs.enqueue(
             kind="issue",
             arguments={"slug": slug, **arguments},
@@ -345,7 +351,7 @@ def ask_to_issue(*, slug: str, audience: Audience, arguments: dict[str, Any], on
 
 
 def _budget_figures(preview: dict[str, int]) -> dict[str, Any]:
-    return {"cost": preview["cost_fen"], "left": preview["budget_left_fen"]}
+    return {"cost": yuan(preview["cost_fen"]), "left": yuan(preview["budget_left_fen"])}
 
 
 def issue_chunk(job_id: int | None, *, slug: str, audience: Audience, after: int, now: datetime) -> int | None:
@@ -372,6 +378,7 @@ def issue_step(
         if campaign is None:
             raise NotFound("没有这个活动。")
         voucher_steps.refuse_unlaunched(campaign.launch)
+        voucher_steps.refuse_over(campaign.ends_at, now=now)
         members = audience.members(campaign.eligible)
         member_id = members.selected_columns[0]
         ahead = members.where(member_id > after).order_by(member_id).limit(chunk or CHUNK).subquery()

@@ -17,7 +17,7 @@ from kernel.db import Id, db, rows_changed
 from kernel.errors import DomainError, OverLimit, StateConflict
 from kernel.statements import Statement, change
 from voucher.models import Campaign, Voucher
-from voucher.rules import ASKED, LAUNCHED, WAITING
+from voucher.rules import ASKED, LAUNCHED, WAITING, CampaignClosed
 
 FIGURES = ("member_budget_fen", "face_fen", "eligible", "issue_mode", "starts_at")  # what a launch was agreed upon
 CODE_BASE = 10_000_000  # a voucher's code ends in this plus the member's id
@@ -27,6 +27,12 @@ def refuse_unlaunched(launch: str) -> None:
     """Raise StateConflict for a campaign that nobody has launched yet: it gives no voucher."""
     if launch in (WAITING, ASKED):
         raise StateConflict("活动还没有启动，请先在“启动”页确认。")
+
+
+def refuse_over(ends_at: datetime, *, now: datetime) -> None:
+    """Raise CampaignClosed for a campaign that is over: a voucher of it could not be used any more."""
+    if now >= ends_at:
+        raise CampaignClosed("活动已经结束，不能再发放福利券。")
 
 
 def void_launch(

@@ -52,7 +52,7 @@ def choose(
         seen = union_queries.choice_of(order_id, position, code, now=now)
         choice = _among(seen, pack_id)
         if not seen.is_open(now):
-            raise StateConflict("选礼包的时间已经过了，需要改请联系工会经办人。")
+            raise StateConflict("选礼包已经结束，需要改请联系工会经办人。")
         values: dict[str, Any] = {"delivery": place, "station_id": _station_in(place)} if place is not None else {}
         if address and delivery is None:
             values |= {"address": address, "delivery": None, "station_id": None}
@@ -71,9 +71,9 @@ def choose(
             # The pack's stock is locked last: whoever is after the last one, of this order or another, waits here.
             available = catalog_steps.lock_available(pack_id)
             if union_queries.chosen_anywhere([pack_id]).get(pack_id, 0) > available:
-                name = next((view.name for view in seen.packs if view.id == pack_id), "")
-                pack = {"id": str(pack_id), "name": name, "available": 0}
-                raise OutOfStock("“%(names)s”已经被选完了，请换一个。", extra={"packs": [pack]}, names=name)
+                name, name_en = next(((one.name, one.name_en) for one in seen.packs if one.id == pack_id), ("", ""))
+                gone = {"packs": [{"id": str(pack_id), "name": name, "available": 0}]}
+                raise OutOfStock("“%(names)s”已经被选完了，请换一个。", extra=gone, names=name, names_en=name_en)
     return union_queries.choice_of(order_id, position, code, now=now)
 
 

@@ -1,6 +1,7 @@
 """A campaign's settings: validated, versioned, never changed under who was promised something; several at once."""
 
 import io
+import re
 import threading
 from datetime import timedelta
 
@@ -63,6 +64,7 @@ def issue(world, slug, **audience):
 def test_what_cannot_be_is_refused_by_field(world, more, field):
     refused = create(world, **more)
     assert (refused.status_code, list(refused.json["errors"])) == (422, [field]), refused.text
+    assert all(re.search("[\u4e00-\u9fff]", said) for said in refused.json["errors"][field])
     assert [one["slug"] for one in world.call(M1, "GET", "/campaigns").json["items"]] == ["spring"]
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from datetime import timedelta
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
 from kernel import clock, jobs
 from kernel.db import db
@@ -50,6 +50,28 @@ def test_a_job_that_died_goes_on_and_issues_to_each_member_once(world, monkeypat
     assert (job["status"], job["done"], job["total"]) == ("done", 6, 6)
     report = world.call(OPERATOR, "GET", "/admin/campaigns/next/report").json
     assert (report["vouchers"], report["member_budget_left_fen"]) == (6, 0)
+    assert world.breaches() == []
+
+
+def test_a_campaign_that_is_over_issues_nothing_also_in_the_middle_of_a_job(world, monkeypatch):
+    monkeypatch.setattr(services, "CHUNK", 2)
+    make_campaign(world, budget_fen=120000)
+    asked = world.call(OPERATOR, "POST", "/admin/campaigns/next/issue", {"audience": {"all": True}})
+    with world.app.app_context():
+        taken = jobs.take(now=clock.now())
+        assert taken is not None
+        assert not services.issue_job(int(asked.json["id"]), taken[2], clock.now())
+        over = {"starts_at": clock.now() - timedelta(days=9), "ends_at": clock.now() - timedelta(minutes=1)}
+        db.session.execute(update(Campaign).where(Campaign.slug == "next").values(over))
+        db.session.execute(text("UPDATE jobs SET leased_until = NULL"))
+        db.session.commit()
+        while jobs.run_next(HANDLERS, clock=clock.now):
+            pass
+    job = world.call(OPERATOR, "GET", f"/admin/jobs/{asked.json['id']}").json
+    assert (job["status"], job["done"], job["total"]) == ("failed", 2, 6)
+    again = world.call(OPERATOR, "POST", "/admin/campaigns/next/issue", {"audience": {"all": True}})
+    assert (again.status_code, again.json["code"]) == (409, "campaign_closed")
+    assert issued(world) == (2, 2)
     assert world.breaches() == []
 
 
