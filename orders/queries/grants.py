@@ -166,7 +166,9 @@ def gifts_of_member(member_id: int | None, *, now: datetime) -> list[GiftView]:
 
 
 def has_open(member_id: int | None, *, now: datetime) -> bool:
-    """Return whether a gift waits for this member's answer."""
+    """Return whether a gift waits for this member's answer; none does for who is no member."""
+    if member_id is None:
+        return False
     query = (
         select(GrantRecipient.position)
         .join(Grant, Grant.id == GrantRecipient.grant_id)

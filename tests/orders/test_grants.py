@@ -176,6 +176,12 @@ def test_a_stranger_takes_a_gift_by_the_own_link_only(world):
     assert world.breaches() == []
 
 
+def test_a_strangers_gift_is_announced_to_nobody_else(world):
+    give(world, STRANGER, M1)
+    seen = {login: "/my-gifts/" in world.browser(login).get("/").text for login in (M1, M2, MERCHANT_A, OPERATOR)}
+    assert seen == {M1: True, M2: False, MERCHANT_A: False, OPERATOR: False}
+
+
 def test_a_gift_may_hand_out_a_voucher_of_another_campaign(world):
     now = clock.now()
     body = {
