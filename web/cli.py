@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -77,6 +79,16 @@ def _app() -> Flask:
         sys.exit(2)
 
 
+@contextmanager
+def _database() -> Iterator[None]:
+    """Let a command use the database; refuse one without tables, of which nothing could be said."""
+    with _app().app_context():
+        if migrating.current() is None:
+            click.echo("huigong: the database has no tables yet: run 'huigong migrate expand'", err=True)
+            sys.exit(2)
+        yield
+
+
 def _prepare(app: Flask) -> None:
     """Bring a fresh or SQLite database to the current migration; refuse an outdated PostgreSQL one."""
     with app.app_context():
@@ -95,7 +107,7 @@ def _prepare(app: Flask) -> None:
 @click.option("--name", default="command line", help="What the token is for.")
 def token(login: str, name: str) -> None:
     """Print a bearer token for LOGIN (a phone number or a staff name)."""
-    with _app().app_context():
+    with _database():
         try:
             click.echo(tokens.make_for_login(login=login, name=name, now=clock.now()))
         except DomainError as refused:
@@ -107,7 +119,7 @@ def token(login: str, name: str) -> None:
 @click.argument("login")
 def password(login: str) -> None:
     """Give LOGIN (a phone number with a seat) a first password, to be changed at the first sign-in."""
-    with _app().app_context():
+    with _database():
         try:
             identity = people_queries.by_phone(login)
             name, given = staff.give_password(
@@ -124,7 +136,7 @@ def password(login: str) -> None:
 @click.argument("name")
 def operator(phone: str, name: str) -> None:
     """Seat the first operator of a new installation; afterwards operators seat operators."""
-    with _app().app_context():
+    with _database():
         try:
             staff.first_operator(phone=phone, name=name, now=clock.now())
         except DomainError as refused:
@@ -140,7 +152,7 @@ def audit() -> None:
 @audit.command()
 def verify() -> None:
     """Check the chain of the audit: exit 0, or 1 with its first broken link."""
-    with _app().app_context():
+    with _database():
         found, said = proving.keep("verify", asked_by=None, now=clock.now())
     if found:
         click.echo(found[0])
@@ -172,7 +184,7 @@ def issue(
     if len(chosen) != 1:
         raise click.UsageError("choose exactly one of --all, --union, --honour, --joined-since")
     audience = voucher_services.audience_of(chosen)
-    with _app().app_context():
+    with _database():
         try:
             preview = voucher_services.preview_issue(slug=slug, audience=audience)
             click.echo(
@@ -199,7 +211,7 @@ def issue(
 @main.command()
 def sweep() -> None:
     """Expire what is due, now."""
-    with _app().app_context():
+    with _database():
         total = 0
         while expired := placing.expire_due(now=clock.now()):
             total += expired
@@ -217,7 +229,7 @@ def sweep() -> None:
 @main.command()
 def check() -> None:
     """Check the conservation rules over the whole database: exit 0, or 1 with each breach."""
-    with _app().app_context():
+    with _database():
         breaches, _ = proving.keep("check", asked_by=None, now=clock.now())
     for breach in breaches:
         click.echo(breach)
@@ -236,7 +248,7 @@ def reconcile(day: Any) -> None:
 
     What comparing a day found is kept for the page and the metrics.
     """
-    with _app().app_context():
+    with _database():
         now = clock.now()
         found = reconciling.reconcile(day.date(), now=now) if day else money_queries.compare_lately(now=now)
         if not day:
@@ -253,7 +265,7 @@ def reconcile(day: Any) -> None:
 @click.option("--rebuild", "anew", is_flag=True, help="Count the whole ledger anew, then show that.")
 def summaries(anew: bool) -> None:
     """Bring the dashboard's summaries up to the ledger's last posting."""
-    with _app().app_context():
+    with _database():
         if anew:
             click.echo(f"counted {summing.rebuild(now=clock.now())} postings anew")
             return

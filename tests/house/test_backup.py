@@ -46,6 +46,15 @@ def sold(world):
     return number
 
 
+def test_a_database_without_tables_is_no_breach_and_no_traceback(elsewhere):
+    for command in (("check",), ("reconcile",), ("audit", "verify"), ("sweep",), ("token", M1), ("summaries",)):
+        code, said = huigong(elsewhere, *command)
+        assert (code, said.strip()) == (
+            2,
+            "huigong: the database has no tables yet: run 'huigong migrate expand'",
+        ), command
+
+
 def test_what_was_backed_up_is_restored_and_proven(world, elsewhere, tmp_path):
     number = sold(world)
     file = tmp_path / "huigong.backup"
