@@ -172,16 +172,18 @@ def _left(*, bulk: bool) -> ColumnElement[int]:
 
 def _out_of_stock(quantities: Mapping[int, int], *, bulk: bool) -> OutOfStock:
     rows = db.session.execute(
-        select(GiftPack.id, GiftPack.name, _left(bulk=bulk))
+        select(GiftPack.id, GiftPack.name, GiftPack.name_en, _left(bulk=bulk))
         .join(Stock, Stock.pack_id == GiftPack.id)
         .where(GiftPack.id.in_(quantities))
         .order_by(GiftPack.id)
-    )
+    ).all()
     # Those of this order that were held a moment ago still count as held: only the short ones are named. Where what was
     # missing has come back in the meantime, none is short now, and all are named.
     wanted: list[dict[str, Any]] = [
-        {"id": str(pack_id), "name": name, "available": max(0, int(available))} for pack_id, name, available in rows
+        {"id": str(pack_id), "name": name, "available": max(0, int(available))} for pack_id, name, _, available in rows
     ]
     short = [pack for pack in wanted if pack["available"] < quantities[int(pack["id"])]] or wanted
+    in_english = {str(pack_id): name_en or name for pack_id, name, name_en, _ in rows}
     names = "、".join(pack["name"] for pack in short)
-    return OutOfStock("“%(names)s”库存不足。", extra={"packs": short}, names=names)
+    names_en = ", ".join(in_english[pack["id"]] for pack in short)
+    return OutOfStock("“%(names)s”库存不足。", extra={"packs": short}, names=names, names_en=names_en)

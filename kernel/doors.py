@@ -1,5 +1,6 @@
 """What every door shares: a blueprint that names its audience, and who is asking."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -55,7 +56,17 @@ def locale_of() -> str:
 
 def said(refused: DomainError) -> str:
     """Return a refusal in the reader's language."""
-    return str(gettext(refused.message, **refused.figures))
+    return str(gettext(refused.message, **figures_here(refused.figures)))
+
+
+def figures_here(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a sentence's figures for its reader: of a thing that has an English name (`name_en` beside `name`), that.
+
+    In Chinese, and where it has none, its name is what it is.
+    """
+    if locale_of() == "zh":
+        return dict(figures)
+    return {name: figures.get(f"{name}_en") or value for name, value in figures.items()}
 
 
 def once(*, body: Any = None, required: bool = True, the_request: Request = request) -> Once | None:

@@ -6,6 +6,7 @@ from typing import Any
 from flask_babel import gettext
 from marshmallow import ValidationError, fields, validates_schema
 
+from kernel.doors import figures_here
 from kernel.pictures import at_width
 from kernel.schemas import (
     Base,
@@ -42,6 +43,15 @@ class QuoteRequest(Base):
 
     campaign = text(40)
     lines = ListOf(fields.Nested(WantedLine), required=True, validate=Length(min=1, max=MAX_LINES))
+
+
+class Place(fields.Dict):
+    """A `delivery` as it is shown: its station's id is opaque text, as every id is."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+        if value and value.get("station_id") is not None:
+            return {**value, "station_id": str(value["station_id"])}
+        return value
 
 
 class Delivery(Base):
@@ -407,7 +417,7 @@ class MerchantParcel(Parcel):
     boxes = fields.List(fields.Nested(lambda: Box()))
 
     order_number = fields.Function(lambda parcel: str(parcel.order_id))
-    delivery = fields.Dict()
+    delivery = Place()
     paid_at = Moment(allow_none=True)
 
 
@@ -420,7 +430,7 @@ class Order(Base):
     subtotal_fen = fields.Integer()
     discount_fen = fields.Integer()
     payable_fen = fields.Integer()
-    delivery = fields.Dict()
+    delivery = Place()
     placed_at = Moment()
     expires_at = Moment(allow_none=True)
     paid_at = Moment(allow_none=True)
@@ -541,7 +551,7 @@ def quote_body(priced: Any) -> dict[str, Any]:
 
 def sentences(steps: Iterable[Sentence]) -> list[str]:
     """Return a derivation in the reader's language."""
-    return [gettext(step.text, **step.figures) for step in steps]
+    return [gettext(step.text, **figures_here(step.figures)) for step in steps]
 
 
 def _lines(lines: Any) -> list[dict[str, Any]]:

@@ -258,7 +258,7 @@ class Chooser(Base):
     chosen_at = Moment(allow_none=True)
     reminded_at = Moment(allow_none=True)
     received_at = Moment(allow_none=True)
-    delivery = fields.Dict(allow_none=True)
+    delivery = schemas.Place(allow_none=True)
     token = fields.String()
     link = fields.String()
 
@@ -305,7 +305,7 @@ class OwnChoice(Base):
         lambda view: Moment()._serialize(view.order.choice.deadline, None, None) if view.order.choice else None
     )
     address = fields.String()
-    delivery = fields.Dict(allow_none=True)
+    delivery = schemas.Place(allow_none=True)
     received_at = Moment(allow_none=True)
     packs = fields.Function(
         lambda view: [

@@ -73,7 +73,12 @@ def why_discount(
     )
     if discount_fen and len(lines) > 1:
         said += [
-            sentence("“%(name)s”按金额分摊到优惠 %(share)s。", name=line.pack_name, share_fen=line.discount_fen)
+            sentence(
+                "“%(name)s”按金额分摊到优惠 %(share)s。",
+                name=line.pack_name,
+                name_en=line.pack_name_en,
+                share_fen=line.discount_fen,
+            )
             for line in lines
         ]
     return said
@@ -106,6 +111,7 @@ def why_refund(line: Line, *, before: int, units: int, back: GiveBack) -> list[S
         sentence(
             "“%(name)s”%(quantity)s 份共 %(amount)s，其中优惠 %(share)s。",
             name=line.pack_name,
+            name_en=line.pack_name_en,
             quantity=line.quantity,
             amount_fen=line.amount_fen,
             share_fen=line.discount_fen,

@@ -66,6 +66,7 @@ from finance.gateway.stripe import Stripe
 from kernel import clock, files
 from kernel.clock import local
 from kernel.db import REPLICA, db, prepare_engine
+from kernel.doors import figures_here
 from kernel.errors import NotFound
 from kernel.money import yuan
 from kernel.pictures import at_width
@@ -344,6 +345,7 @@ def _news() -> int:
 
 def _for_templates() -> dict[str, Any]:
     return {
+        "figures_here": figures_here,
         "yuan": yuan,
         "who": g.get("identity"),
         "news": _news,

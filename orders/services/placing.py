@@ -238,7 +238,8 @@ def _refuse_over_limit(rows: Sequence[Row[Any]], quantities: Mapping[int, int], 
         raise OverLimit("您已有 %(limit)s 个待付款订单，请先付款或取消。", limit=terms.max_unpaid)
     for row in rows:
         if row.pack_limit is not None and row.bought + quantities[row.pack_id] > row.pack_limit:
-            raise OverLimit("“%(name)s”每人限购 %(limit)s 份。", name=row.pack_name, limit=row.pack_limit)
+            names: dict[str, Any] = {"name": row.pack_name, "name_en": row.pack_name_en}
+            raise OverLimit("“%(name)s”每人限购 %(limit)s 份。", **names, limit=row.pack_limit)
 
 
 def _placed_delivery(delivery: Mapping[str, Any], row: Row[Any]) -> dict[str, Any]:

@@ -261,7 +261,8 @@ def _reserve(order_id: int, units: Mapping[int, int], lines: Mapping[int, OrderL
         )
         if asked == 0:
             left = line.quantity - line.refund_asked
-            raise OverLimit("“%(name)s”最多还能退 %(left)s 份。", name=line.pack_name, left=left)
+            names: dict[str, Any] = {"name": line.pack_name, "name_en": line.pack_name_en}
+            raise OverLimit("“%(name)s”最多还能退 %(left)s 份。", **names, left=left)
 
 
 def _ask_less(order_id: int, part: PartView) -> None:

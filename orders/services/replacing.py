@@ -478,7 +478,7 @@ def choose_again(seen: ChoiceView, *, pack_id: int, now: datetime) -> None:
     """
     new = catalog_queries.packs_by_id([pack_id], channel="bulk")[pack_id]
     if new.status != "on_sale":
-        raise catalog_steps.OutOfStock("“%(names)s”已经被选完了，请换一个。", names=new.name)
+        raise catalog_steps.OutOfStock("“%(names)s”已经被选完了，请换一个。", names=new.name, names_en=new.name_en)
     own = [line for line in seen.order.lines if line.pack_id == seen.pack_id and line.price_fen == new.price_fen]
     if not own:
         raise StateConflict("这份礼包已经发出或正在退款，不能再换。")

@@ -6,9 +6,12 @@ from html.parser import HTMLParser
 
 import pytest
 from babel.messages.pofile import read_po
+from sqlalchemy import update
 
+from catalog.models import GiftPack
 from kernel import clock
-from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR, STATION_S1
+from kernel.db import db
+from tests.factories import APPROVER, MERCHANT_A, OFFICER, OPERATOR, SHIP, STATION_S1
 from web.languages import NOT_FOR_PEOPLE, chinese_in
 from web.settings import ROOT
 
@@ -245,3 +248,34 @@ def test_refusals_and_field_errors_are_in_the_readers_language(world):
     assert wrong.json["errors"]["campaign"] == ["Please fill this in."]
     chinese = client.post("/api/v1/orders", headers={**english, "Accept-Language": "zh-CN"}, json={})
     assert chinese.json["errors"]["campaign"] == ["请填写这一项。"]
+
+
+def test_a_sentence_names_a_pack_as_its_reader_calls_it(world):
+    with world.app.app_context():
+        for code in ("A150", "B150"):
+            db.session.execute(update(GiftPack).where(GiftPack.code == code).values(name_en=f"Pack {code}"))
+        db.session.commit()
+    number = world.place(M1, ("A150", 1), ("B40", 1)).json["number"]
+    world.pay(M1, number)
+
+    def asked(language, method, path, body=None):
+        headers = {"Authorization": f"Bearer {world.token(M1)}", "Accept-Language": language, "Idempotency-Key": path}
+        return world.app.test_client().open(f"/api/v1{path}", method=method, headers=headers, json=body).json
+
+    basket = world.lines(("A150", 51), ("B150", 51))
+    order = {**basket, "payable_fen": world.call(M1, "POST", "/quotes", basket).json["payable_fen"], "delivery": SHIP}
+    back = {"lines": [{"line_id": 1, "quantity": 2}], "reason": "-"}
+    told = {
+        language: [
+            asked(language, "POST", "/orders", order)["detail"],
+            asked(language, "POST", f"/orders/{number}/refunds", back)["detail"],
+            *[one for one in asked(language, "GET", f"/orders/{number}/why")["discount"] if "“" in one],
+        ]
+        for language in ("en", "zh-CN")
+    }
+    assert told["en"][0] == "Not enough of “Pack A150, Pack B150” in stock."
+    assert "“Pack A150”" in told["en"][1]
+    assert ["礼包A150" in one for one in told["en"]] == [False] * 4
+    assert "“礼包B40”" in told["en"][3], "a pack without an English name keeps its own"
+    assert told["zh-CN"][0] == "“礼包A150、礼包B150”库存不足。"
+    assert "“礼包A150”" in told["zh-CN"][1]

@@ -106,7 +106,10 @@ def test_parcels_wait_at_their_station_until_they_are_collected(world):
 
     delivery = {"kind": "pickup", "name": "王芳", "phone": M1, "station_id": station}
     body = {**world.lines(("A150", 1)), "payable_fen": 13000, "delivery": delivery}
-    number = world.call(M1, "POST", "/orders", body).json["number"]
+    placed = world.call(M1, "POST", "/orders", body).json
+    number = placed["number"]
+    assert placed["delivery"]["station_id"] == station, "an id is opaque text"
+    assert world.call(M1, "GET", f"/orders/{number}").json["delivery"] == placed["delivery"]
     assert waiting() == 0
     world.pay(M1, number)
     home = world.call(M1, "POST", "/orders", {**body, "payable_fen": 13000, "delivery": SHIP}).json["number"]
