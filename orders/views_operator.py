@@ -66,6 +66,7 @@ def home() -> ResponseReturnValue:
 def issue(slug: str) -> ResponseReturnValue:
     """Choose an audience, see its count and cost, then issue."""
     form, preview, problem, status = request.form, None, None, 200
+    unknown: list[str] = []
     if request.method == "POST":
         try:
             chosen = _audience(form)
@@ -80,6 +81,7 @@ def issue(slug: str) -> ResponseReturnValue:
             try:
                 if "preview" in form:
                     preview = voucher_services.preview_issue(slug=slug, audience=audience)
+                    unknown = people_queries.unknown_member_nos(audience.member_nos)
                 else:
                     answer = voucher_services.ask_to_issue(
                         slug=slug, audience=audience, arguments=chosen, once=_once(chosen), now=clock.now()
@@ -94,6 +96,7 @@ def issue(slug: str) -> ResponseReturnValue:
         form=form,
         member_nos=" ".join(chosen.get("member_nos", ())) if request.method == "POST" else "",
         preview=preview,
+        unknown=unknown,
         problem=problem,
         key=secrets.token_urlsafe(18),
     )

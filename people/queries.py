@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Row, ScalarSelect, Select, Subquery, bindparam, func, or_, select
 
-from kernel.db import UtcDateTime, db
+from kernel.db import UtcDateTime, among, db
 from kernel.errors import NotFound
 from kernel.ids import digest
 from kernel.statements import Statement, change, fetch
@@ -302,6 +302,14 @@ def audience(
     if honour is not None:
         return query.where(Member.member_no.in_(select(Honour.member_no).where(Honour.kind == honour)))
     return query.where(Member.member_no.in_(member_nos))
+
+
+def unknown_member_nos(member_nos: Iterable[str]) -> list[str]:
+    """Return those of these numbers that no member has, or one who left, in their order."""
+    listed = list(dict.fromkeys(member_nos))
+    query = select(Member.member_no).where(Member.left_on.is_(None), among(Member.member_no, listed))
+    known = set(db.session.scalars(query)) if listed else set()
+    return [member_no for member_no in listed if member_no not in known]
 
 
 def only_eligible(

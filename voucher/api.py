@@ -108,7 +108,7 @@ def versions(slug: str) -> Any:
 
 @operator.route("/campaigns/<slug>/issue", methods=["POST"])
 @operator.arguments(schemas.Issue)
-@operator.response(202, schemas.Job)
+@operator.response(202, schemas.IssueJob)
 def issue(body: dict[str, Any], slug: str) -> Any:
     """Start issuing vouchers to an audience; repeating it issues to nobody twice."""
     chosen = {

@@ -181,3 +181,11 @@ class Job(Base):
     done = fields.Integer()
     total = fields.Integer()
     error = fields.String(allow_none=True)
+
+
+class IssueJob(Job):
+    """A job that issues vouchers, as it begins."""
+
+    unknown_member_nos = fields.List(
+        fields.String(), metadata={"description": "numbers that are no member's, where there are any"}
+    )

@@ -317,7 +317,7 @@ def preview_issue(*, slug: str, audience: Audience) -> dict[str, int]:
 
 
 def ask_to_issue(*, slug: str, audience: Audience, arguments: dict[str, Any], once: Once, now: datetime) -> Answer:
-    """Start issuing vouchers to an audience.
+    """Start issuing vouchers to an audience; the answer names the numbers that are no member's.
 
     Raises OverLimit where the budget does not cover it, StateConflict before the launch, CampaignClosed after the end.
     """
@@ -344,10 +344,16 @@ def ask_to_issue(*, slug: str, audience: Audience, arguments: dict[str, Any], on
             now=now,
             after={"job_id": job_id, "members": preview["members"], "cost_fen": preview["cost_fen"]},
         )
-        return idempotency.finish(
-            once,
-            {"id": str(job_id), "job_id": str(job_id), "status": "queued", "done": 0, "total": preview["members"]},
-        )
+        answer: dict[str, Any] = {
+            "id": str(job_id),
+            "job_id": str(job_id),
+            "status": "queued",
+            "done": 0,
+            "total": preview["members"],
+        }
+        if unknown := people_queries.unknown_member_nos(audience.member_nos):
+            answer["unknown_member_nos"] = unknown
+        return idempotency.finish(once, answer)
 
 
 def _budget_figures(preview: dict[str, int]) -> dict[str, Any]:

@@ -214,6 +214,14 @@ def test_an_audience_from_a_spreadsheet_is_previewed_then_issued(world):
     page = operator.post("/admin/campaigns/next/issue", data=form).text
     assert "将发给 2 人，共 ¥400" in page
     assert "M1 M2 NOBODY" in page
+    assert "有 1 个编号不在册，不会发放：NOBODY。" in page
+    with_some = issue(world, "next", member_nos=["M2", "NOBODY", "M1", "NOBODY"])
+    assert (with_some.status_code, with_some.json["total"], with_some.json["unknown_member_nos"]) == (
+        202,
+        2,
+        ["NOBODY"],
+    )
+    assert "unknown_member_nos" not in issue(world, "next", member_nos=["M1"]).json
     bad = {"csrf_token": token, "audience": "member_nos", "preview": "1", "file": (io.BytesIO(b"MZ"), "a.xlsx")}
     assert operator.post("/admin/campaigns/next/issue", data=bad).status_code == 422
     none = {"csrf_token": token, "audience": "joined_since", "joined_since": "never", "preview": "1"}
