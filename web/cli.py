@@ -84,6 +84,7 @@ def _database() -> Iterator[None]:
     """Let a command use the database; refuse one without tables, of which nothing could be said."""
     with _app().app_context():
         if migrating.current() is None:
+            db.engine.dispose()
             click.echo("huigong: the database has no tables yet: run 'huigong migrate expand'", err=True)
             sys.exit(2)
         yield
