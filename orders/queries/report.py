@@ -121,13 +121,13 @@ def _settled_breaches() -> list[str]:
     found = [
         f"rule 4: order {order_id}: kept {amount}, merchant {merchant_id} is owed {said};"
         f" subsidy {discount}, posted {paid_fen}"
-        for order_id, merchant_id, amount, said, discount, paid_fen in wrong
+        for order_id, merchant_id, amount, said, discount, paid_fen in sorted(wrong, key=lambda row: (row[0], row[1]))
     ]
     for name, table in sums.items():
         nobodys = select(table).outerjoin(kept, same(kept, table)).where(kept.c.order_id.is_(None))
         found += [
             f"rule 4: order {row.order_id}: merchant {row.merchant_id} has {name} {row.balance}, and sold it nothing"
-            for row in db.session.execute(nobodys)
+            for row in sorted(db.session.execute(nobodys), key=lambda row: (row.order_id, row.merchant_id))
         ]
     return found
 
