@@ -158,6 +158,17 @@ def test_after_the_deadline_nobody_chooses_and_the_rest_get_the_default(world, m
     assert world.app.test_client().get(f"/api/v1/choices/{third}").json["pack_id"] == world.packs["A150"]
 
 
+def test_where_the_officer_ended_choosing_early_that_is_said_and_nothing_changes(world):
+    number, (first, *_) = choosing_order(world, days=3)
+    assert world.call(OFFICER, "POST", f"/bulk/orders/{number}/submit").json["status"] == "submitted"
+    before = world.app.test_client().get(f"/api/v1/choices/{first}").json
+    refused = choose(world, first, "B150")
+    assert (refused.status_code, refused.json["code"]) == (409, "state_conflict")
+    assert refused.json["detail"] == "选礼包已经结束，需要改请联系工会经办人。"
+    assert world.app.test_client().get(f"/api/v1/choices/{first}").json == before
+    assert "选礼包已经结束，需要改请联系工会经办人。" in world.app.test_client().get(f"/choose/{first}").text
+
+
 def test_a_pack_that_runs_out_says_so_and_the_choice_before_stays(world):
     number, (first, second, _) = choosing_order(world)
     stock = f"/merchant/packs/{world.packs['A150']}/stock"
