@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import ColumnElement, Row, and_, func, select
 
 from finance.ledger import queries as ledger_queries
 from finance.ledger import rules as ledger
@@ -149,11 +149,16 @@ def gift_of_member(text: str, *, member_id: int | None, now: datetime) -> GiftVi
     return found
 
 
+def _of_member(member_id: int | None) -> ColumnElement[bool]:
+    """Return which gifts are a member's; none are of who is no member, though many a recipient is none."""
+    return and_(GrantRecipient.member_id == member_id, GrantRecipient.member_id.is_not(None))
+
+
 def gifts_of_member(member_id: int | None, *, now: datetime) -> list[GiftView]:
     """Return a member's gifts, the latest first."""
     rows = db.session.scalars(
         select(GrantRecipient)
-        .where(GrantRecipient.member_id == member_id)
+        .where(_of_member(member_id))
         .order_by(GrantRecipient.grant_id.desc())
         .limit(50)
         .execution_options(populate_existing=True)
@@ -167,12 +172,10 @@ def gifts_of_member(member_id: int | None, *, now: datetime) -> list[GiftView]:
 
 def has_open(member_id: int | None, *, now: datetime) -> bool:
     """Return whether a gift waits for this member's answer; none does for who is no member."""
-    if member_id is None:
-        return False
     query = (
         select(GrantRecipient.position)
         .join(Grant, Grant.id == GrantRecipient.grant_id)
-        .where(GrantRecipient.member_id == member_id, GrantRecipient.status == "waiting", Grant.deadline > now)
+        .where(_of_member(member_id), GrantRecipient.status == "waiting", Grant.deadline > now)
     )
     return db.session.scalar(query.limit(1)) is not None
 
