@@ -126,6 +126,11 @@ def _alive(pid: int) -> bool:
         return False
 
 
+def unexpected_in(log: str) -> list[str]:
+    """Return what was logged of each error that nobody expected: its end."""
+    return [f"gunicorn: {one.strip()[-UNEXPECTED:]}" for one in _ENTRY.split(log) if _UNEXPECTED in one.split("\n")[0]]
+
+
 class Service:
     """gunicorn with several workers, and the job worker, on one database."""
 
@@ -137,6 +142,7 @@ class Service:
             "DATABASE_URL": address,
             "SECRET_KEY": SECRET,
             "HUIGONG_MAX_UNPAID_ORDERS": "20",
+            "HUIGONG_LOG_FORMAT": "text",  # which `unexpected_in` reads
             "HUIGONG_PAYMENT_SECONDS": str(payment_seconds),
             "HUIGONG_STRIPE_SECRET_KEY": "sk_test_double",
             "HUIGONG_STRIPE_WEBHOOK_SECRET": "whsec_double",
@@ -179,9 +185,8 @@ class Service:
             return [f"{name} ended by itself: {one.poll()}" for name, one in found.items() if one.poll() is not None]
 
     def unexpected(self) -> list[str]:
-        """The errors nobody expected: what was logged of each, its last lines; also of what only a webhook was told."""
-        told = _ENTRY.split((self.logs / "gunicorn.log").read_text(encoding="utf-8", errors="replace"))
-        return [f"gunicorn: {one.strip()[-UNEXPECTED:]}" for one in told if _UNEXPECTED in one.partition("\n")[0]]
+        """The errors nobody expected, also of what only a webhook was told."""
+        return unexpected_in((self.logs / "gunicorn.log").read_text(encoding="utf-8", errors="replace"))
 
     def command(self, *arguments: str) -> tuple[int, str]:
         """Run a `huigong` command; its exit code and what it said."""

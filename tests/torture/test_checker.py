@@ -1,6 +1,8 @@
 """The checker finds what it is there to find: the same clients, with a bug planted in the product for one run."""
 
 import itertools
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -14,6 +16,8 @@ from orders.services import placing, refunding
 from tests.finance.conftest import shop, stripe  # noqa: F401 these are fixtures
 from tests.torture import checker, history, run
 from tests.torture.clients import SHIP, Member, Merchant, Shared, Told
+from tests.torture.place import unexpected_in
+from web.settings import ROOT
 
 
 class Inside:
@@ -202,3 +206,17 @@ def test_an_order_that_nobody_asked_for_and_one_that_was_refused_are_found(small
     found = small.breaches()
     assert f"order {number}: nobody asked for it" in found
     assert f"member-0002-late: order {other} was refused and is there" in found
+
+
+@pytest.mark.parametrize(("text", "found"), [("unexpected error", True), ("another error", False)])
+def test_an_error_that_nobody_expected_is_found_in_the_log_with_its_tracebacks_end(text, found):
+    code = (
+        "import logging; from kernel import logs; logs.install('text', 'info'); log = logging.getLogger('huigong')\n"
+        "log.info('before')\n"
+        "try: {}['the key']\n"
+        f"except KeyError: log.exception({text!r})\n"
+        "log.info('after')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = unexpected_in(ran.stdout + ran.stderr)
+    assert [one.endswith("KeyError: 'the key'") for one in told] == [True] * found, ran

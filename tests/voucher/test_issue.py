@@ -31,21 +31,32 @@ def make_campaign(world, *, budget_fen):
     assert world.call(OPERATOR, "POST", "/admin/campaigns", body).status_code == 201
 
 
-def test_a_job_that_died_goes_on_and_issues_to_each_member_once(world, monkeypatch):
-    monkeypatch.setattr(services, "CHUNK", 2)
-    now = clock.now()
-    make_campaign(world, budget_fen=120000)
+def begun(world):
+    """Ask for an issue to everybody and do one step of it, after which the worker dies; return the job."""
     asked = world.call(OPERATOR, "POST", "/admin/campaigns/next/issue", {"audience": {"all": True}})
     job_id = int(asked.json["id"])
     with world.app.app_context():
-        taken = jobs.take(now=now)
+        taken = jobs.take(now=clock.now())
         assert taken is not None
-        # One step, and the worker dies; its lease runs out and another takes the job.
-        assert not services.issue_job(job_id, taken[2], now)
+        assert not services.issue_job(job_id, taken[2], clock.now())
+        db.session.rollback()
+    return job_id
+
+
+def go_on(world):
+    """Let the dead worker's lease run out and another take its job."""
+    with world.app.app_context():
         db.session.execute(text("UPDATE jobs SET leased_until = NULL"))
         db.session.commit()
         while jobs.run_next(HANDLERS, clock=clock.now):
             pass
+
+
+def test_a_job_that_died_goes_on_and_issues_to_each_member_once(world, monkeypatch):
+    monkeypatch.setattr(services, "CHUNK", 2)
+    make_campaign(world, budget_fen=120000)
+    job_id = begun(world)
+    go_on(world)
     job = world.call(OPERATOR, "GET", f"/admin/jobs/{job_id}").json
     assert (job["status"], job["done"], job["total"]) == ("done", 6, 6)
     report = world.call(OPERATOR, "GET", "/admin/campaigns/next/report").json
@@ -56,18 +67,13 @@ def test_a_job_that_died_goes_on_and_issues_to_each_member_once(world, monkeypat
 def test_a_campaign_that_is_over_issues_nothing_also_in_the_middle_of_a_job(world, monkeypatch):
     monkeypatch.setattr(services, "CHUNK", 2)
     make_campaign(world, budget_fen=120000)
-    asked = world.call(OPERATOR, "POST", "/admin/campaigns/next/issue", {"audience": {"all": True}})
+    job_id = begun(world)
     with world.app.app_context():
-        taken = jobs.take(now=clock.now())
-        assert taken is not None
-        assert not services.issue_job(int(asked.json["id"]), taken[2], clock.now())
         over = {"starts_at": clock.now() - timedelta(days=9), "ends_at": clock.now() - timedelta(minutes=1)}
         db.session.execute(update(Campaign).where(Campaign.slug == "next").values(over))
-        db.session.execute(text("UPDATE jobs SET leased_until = NULL"))
         db.session.commit()
-        while jobs.run_next(HANDLERS, clock=clock.now):
-            pass
-    job = world.call(OPERATOR, "GET", f"/admin/jobs/{asked.json['id']}").json
+    go_on(world)
+    job = world.call(OPERATOR, "GET", f"/admin/jobs/{job_id}").json
     assert (job["status"], job["done"], job["total"]) == ("failed", 2, 6)
     again = world.call(OPERATOR, "POST", "/admin/campaigns/next/issue", {"audience": {"all": True}})
     assert (again.status_code, again.json["code"]) == (409, "campaign_closed")
