@@ -214,7 +214,10 @@ def test_an_audience_from_a_spreadsheet_is_previewed_then_issued(world):
     page = operator.post("/admin/campaigns/next/issue", data=form).text
     assert "将发给 2 人，共 ¥400" in page
     assert "M1 M2 NOBODY" in page
-    assert "有 1 个编号不在册，不会发放：NOBODY。" in page
+    assert "有 1 个编号不在册，不会发放：NOBODY<" in page
+    assert "确认发放" in page
+    nobody = {"csrf_token": token, "audience": "member_nos", "preview": "1", "member_nos": "NOBODY"}
+    assert "确认发放" not in operator.post("/admin/campaigns/next/issue", data=nobody).text
     with_some = issue(world, "next", member_nos=["M2", "NOBODY", "M1", "NOBODY"])
     assert (with_some.status_code, with_some.json["total"], with_some.json["unknown_member_nos"]) == (
         202,
